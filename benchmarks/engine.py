@@ -7,8 +7,9 @@ All cases use the same frames; ``authors`` and ``ours`` use the same weights. Th
 authors        the authors' method with the layers of lls_decode, which equal theirs: NCHW, float32, every frame encoded
                for each of its three windows, batches of 8 to 64 windows. malloc is either at its default or set to keep
                freed memory (``tuned``).
-their program  the authors' own network with random weights. This case needs a checkout of their program, whose path is
-               in the environment variable DECODE_TREE.
+their program  the authors' own network with random weights. This case needs a checkout of their program (branch master
+               or release/0.10), whose path is in the environment variable DECODE_TREE. Only the files of the network
+               are imported, so that their program does not have to be installed.
 ours           lls_decode, from counts to the rows of a block: in two precisions, with several batch sizes, with light
                networks in place of the published one, and at three densities with the heads other than the probability
                evaluated either everywhere or at detections only.
@@ -22,7 +23,7 @@ shared machine. The last line holds the ratios.
 """
 
 import argparse
-import collections.abc
+import importlib
 import json
 import os
 import platform
@@ -33,6 +34,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,15 +98,21 @@ def run_authors(network: LocNet, frames: torch.Tensor, batch: int) -> Callable[[
     return work
 
 
-def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callable[[], None]:
-    sys.path.insert(0, os.environ["DECODE_TREE"])
-    sys.modules.setdefault("spline", types.ModuleType("spline"))  # a binary module that inference does not need
-    six = types.ModuleType("torch._six")  # newer versions of torch do not have this module
-    six.__dict__.update(string_classes=(str, bytes), int_classes=int, container_abcs=collections.abc)
-    sys.modules.setdefault("torch._six", six)
-    from decode.neuralfitter.models.model_speced_impl import SigmaMUNet
+def import_their_network(tree: str) -> Any:
+    """Return the network class of DECODE's authors from a checkout of their program, without the rest of the program.
 
-    network = SigmaMUNet(
+    Importing their package as usual imports everything, including modules that are not installed or that newer versions
+    of torch do not have (``torch._six``). Empty packages of the same names avoid this.
+    """
+    for name in ("decode", "decode.neuralfitter", "decode.neuralfitter.models", "decode.neuralfitter.utils"):
+        package = types.ModuleType(name)
+        package.__path__ = [str(Path(tree, *name.split(".")))]
+        sys.modules[name] = package
+    return importlib.import_module("decode.neuralfitter.models.model_speced_impl").SigmaMUNet
+
+
+def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callable[[], None]:
+    network = import_their_network(os.environ["DECODE_TREE"])(
         3,
         depth_shared=2,
         depth_union=2,
@@ -114,8 +122,8 @@ def run_their_program(frames: torch.Tensor, filters: int, batch: int) -> Callabl
         activation=torch.nn.ELU(),
     ).eval()
     for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):  # padding given as booleans, which newer versions of torch refuse
-            module.padding = tuple(int(side) for side in module.padding)
+        if isinstance(module, torch.nn.Conv2d) and not isinstance(module.padding, str):
+            module.padding = tuple(int(side) for side in module.padding)  # newer versions of torch refuse booleans
     last = len(frames) - 1
 
     def work() -> None:
@@ -145,7 +153,7 @@ def run_ours(case: Case, frames: npt.NDArray[np.uint16], filters: int, post: lis
     if case.get("features") == "three times":
         encode = network.encode
         network.encode = lambda *inputs: [encode(*inputs) for _ in range(3)][-1]  # type: ignore[method-assign]
-    for name in ("detect", "place"):
+    for name in ("detect_on_device", "place"):
         setattr(engine, name, timed(getattr(engine, name), post))
     block = plan_blocks(Layout(len(frames), 1, side, side), "time", len(frames))[0]
 

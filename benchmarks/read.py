@@ -1,11 +1,12 @@
 """Measure how fast blocks of frames are read from zarr stores of different layouts.
 
-    python benchmarks/read.py [--planes 512] [--side 512] [--repeats 3]
+    python benchmarks/read.py [--planes 512] [--side 512] [--block-frames 64] [--repeats 3]
 
 The stores hold Poisson frames (about 20 photons, gain 2, offset 100) in blosc zstd-1 with byte shuffle, and are in the
-page cache. Blocks have 64 frames and one frame of context. They are read with zarr's own codecs and, if it is
-installed, with `zarrs`. The program prints one JSON line per case, with the speed in uncompressed MB per second and the
-share of decoded pixels that the blocks own.
+page cache. Blocks have one frame of context. They are read with zarr's own codecs and, if it is installed, with
+`zarrs`. The program prints one JSON line per case: the speed in uncompressed MB per second, which depends on the number
+of cores; the same per CPU-second; the number of cores that decode as fast as a GPU processes 150 or 300 megapixels (two
+bytes each) per second; and the share of decoded pixels that the blocks own.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from lls_decode.config import InputConfig
 from lls_decode.frames import open_source, use_fast_codecs
 from lls_decode.frames.diagnostics import decoded_pixels
 
-BLOCK_FRAMES = 64
+GPU_MPX_PER_S = (150, 300)
 
 
 def layouts(side: int) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, int] | None]]:
@@ -45,7 +46,7 @@ def layouts(side: int) -> dict[str, tuple[tuple[int, int, int], tuple[int, int, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("planes", 512), ("side", 512), ("repeats", 3)):
+    for name, default in (("planes", 512), ("side", 512), ("block-frames", 64), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--codecs", choices=("zarr", "zarrs"), help="Measure only these codecs, in this process.")
     options = parser.parse_args()
@@ -68,13 +69,15 @@ def main() -> None:
             array[:] = frames
         for name in layouts(options.side):
             source = open_source(Path(folder) / name.replace(" ", "-"), InputConfig(axes="tyx"))
-            blocks = plan_blocks(source.layout, "time", BLOCK_FRAMES)
-            rates = []
+            blocks = plan_blocks(source.layout, "time", options.block_frames)
+            rates, per_cpu = [], []
             for _ in range(options.repeats + 1):
-                began = time.perf_counter()
+                began, began_cpu = time.perf_counter(), time.process_time()
                 for block in blocks:
                     source.read(block)
                 rates.append(frames.nbytes * 1e-6 / (time.perf_counter() - began))
+                per_cpu.append(frames.nbytes * 1e-6 / (time.process_time() - began_cpu))
+            mb_per_cpu_s = statistics.median(per_cpu[1:])
             owned = sum(block.num_owned for block in blocks) * options.side**2
             print(
                 json.dumps(
@@ -82,7 +85,13 @@ def main() -> None:
                         "benchmark": "read",
                         "layout": name,
                         "codecs": options.codecs,
+                        "block_frames": options.block_frames,
                         "mb_per_s": round(statistics.median(rates[1:])),
+                        "mb_per_cpu_s": round(mb_per_cpu_s),
+                        **{
+                            f"cores_for_{speed}_mpx_per_s": round(speed * frames.itemsize / mb_per_cpu_s, 2)
+                            for speed in GPU_MPX_PER_S
+                        },
                         "owned_share": round(owned / sum(decoded_pixels(source, block) for block in blocks), 3),
                         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
                     }

@@ -20,6 +20,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 COMMANDS = {
     "read": ["read.py --planes 256"],
+    "decode": ["read.py --planes 512 --block-frames 256"],
     "engine": ["engine.py --frames 128 --repeats 1"],
     "end-to-end": ["end_to_end.py --volumes 4 --dtype bfloat16 --threads 2"],
     "tables": ["tables.py"],

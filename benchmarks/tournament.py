@@ -3,7 +3,7 @@
 The first round measures every way for the full network and for a light one, with small frames in float16. The second
 round measures the two best ways of each network with other sizes of frames, and in bfloat16. A way is excluded, with
 the reason, if it fails or if its detections differ from those of the plain network. Results are yielded as soon as
-they are available, and no case starts after the deadline.
+they are available. No case starts that would end after the deadline, judged by earlier cases compiled in the same mode.
 """
 
 import statistics
@@ -26,10 +26,12 @@ NETWORKS: tuple[tuple[NetworkVariant, int], ...] = (("published", 48), ("light",
 TOLERANCE = 0.01
 """Allowed loss of agreement with the detections in float32, compared with the plain network in the same type.
 
-With random weights, probabilities are close to the threshold everywhere, so that some detections always differ. Trained
-models are checked against the limits of `accuracy/precision.py`.
+With random weights, probabilities are close to the threshold everywhere, so that some detections always differ. Three
+standard errors of their number are allowed in addition. Trained models are checked against the limits of
+`accuracy/precision.py`.
 """
-MODES = {"compiled": None, "max-autotune": "max-autotune-no-cudagraphs", "CUDA graphs": "reduce-overhead"}
+MODES = {"compiled": None, "CUDA graphs": "reduce-overhead", "max-autotune": "max-autotune-no-cudagraphs"}
+"""Modes of `torch.compile`; the slowest one comes last, so that the others have been measured when time runs out."""
 WAYS: dict[str, tuple[str, str | None]] = {
     "plain": ("plain", None),
     "fast": ("fast", None),
@@ -58,8 +60,10 @@ def tournament(device: torch.device, scale: float, floor: Callable[..., float], 
             usual["dtype"] = "bfloat16"  # float16 is slow on CPUs
         network_end = time.monotonic() + (end - time.monotonic()) / (2 if variant == NETWORKS[0][0] else 1)
         lines: list[dict[str, Any]] = []
-        for way in WAYS:
-            lines.append(run_case(device, {**usual, "way": way}, scale, floor, network_end))
+        took_s: dict[str | None, float] = {}
+        for way, (_, mode) in WAYS.items():
+            lines.append(run_case(device, {**usual, "way": way}, scale, floor, network_end - took_s.get(mode, 0.0)))
+            took_s[mode] = lines[-1].get("took_s", took_s.get(mode, 0.0))
             yield lines[-1]
         ranked = sorted((line for line in lines if line.get("passes")), key=lambda line: -line["whole_mpx_per_s"])
         for side in SIDES if scale == 1 else SIDES[:1]:
@@ -67,7 +71,7 @@ def tournament(device: torch.device, scale: float, floor: Callable[..., float], 
                 for line in ranked[:2]:
                     case = {**usual, "way": line["way"], "side": side, "dtype": dtype}
                     if case != {**usual, "way": line["way"]}:
-                        yield run_case(device, case, scale, floor, network_end)
+                        yield run_case(device, case, scale, floor, network_end - line["took_s"])
         yield {
             "what": "winner",
             "variant": variant,
@@ -119,6 +123,7 @@ def measure(
     found = found_pixels(localizer, adu, windows[few])
     first_s = time.perf_counter() - began
     same = share_of_equals(found, expected)
+    by_chance = 3 * ((1 - usual) / max(1, len(expected))) ** 0.5
     batch = max(4, min(frames, (1 << 22) // side**2))
     inputs = torch.randn(batch, side, side, device=device)
     inside = torch.arange(batch, device=device)
@@ -141,7 +146,7 @@ def measure(
         "first_s": first_s,
         "same_detections": same,
         "same_detections_plain": usual,
-        "passes": same >= usual - TOLERANCE,
+        "passes": same >= usual - TOLERANCE - by_chance,
         "peak_device_GB": torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0,
     }
 

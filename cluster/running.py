@@ -1,5 +1,6 @@
 """Site for a Dask scheduler that was started, and will be stopped, elsewhere; it keeps its own settings."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+_LARGEST_PORT = 65_535
 CONNECT_S = 20.0
 """Time in seconds that 'lls-decode doctor' waits for the scheduler."""
 
@@ -53,7 +55,7 @@ def _open(address: str, request: Request) -> "Iterator[Client]":
 
     _, _, place = address.partition("://")
     host, _, port = place.rpartition(":")
-    if not host or not port.isdigit():
+    if not re.fullmatch(r"[^\s/]+", host) or not port.isdigit() or int(port) > _LARGEST_PORT:
         raise SiteError(
             f"{address!r} is not the address of a scheduler; give tcp://HOST:PORT, for example tcp://node17:8786."
         )
@@ -71,6 +73,11 @@ def _open(address: str, request: Request) -> "Iterator[Client]":
         raise SiteError(
             f"No scheduler answers at {address} within {request.timeout_s:g} s ({reason}); start one with "
             f"'dask scheduler --host {host} --port {port}', or give another --site."
+        ) from error
+    except Exception as error:  # bytes of another protocol; as a length, for example, they need too much memory
+        raise SiteError(
+            f"{address} answers, but not as a Dask scheduler does ({type(error).__name__}); give the port of the "
+            "scheduler, not that of its dashboard, or another --site."
         ) from error
     advice = f"start some with 'dask worker --nworkers N --nthreads {THREADS_PER_WORKER} {address}'"
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lls_decode.config.base import parse, read_mapping
 from lls_decode.errors import ConfigError, SiteError
+from lls_decode.system import real_path
 
 from .machine.cuda import CudaSite
 from .machine.local import LocalSite
@@ -78,7 +79,7 @@ def connect(
 
     profile = as_profile(site)
     name = site if isinstance(site, str) else site.name
-    request = Request(name, workers, memory_limit, dashboard_address, timeout_s, (folder or Path()).resolve())
+    request = Request(name, workers, memory_limit, dashboard_address, timeout_s, real_path(folder or Path()))
     profile.refuse_memory_limit(memory_limit)
     with dask.config.set(DASK_SETTINGS), profile.open(request) as client:
         yield client

@@ -250,6 +250,11 @@ class Tile:
         """Columns to read."""
         return slice(self.read_x_start, self.read_x_stop)
 
+    @property
+    def read_size(self) -> tuple[int, int]:
+        """Number of rows and of columns to read."""
+        return self.read_y_stop - self.read_y_start, self.read_x_stop - self.read_x_start
+
 
 def plan_part(
     height: int, width: int, *, y: tuple[int, int], x: tuple[int, int], halo_yx_px: tuple[int, int], multiple: int

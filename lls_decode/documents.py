@@ -19,6 +19,10 @@ import yaml
 
 MOST_DOCUMENT_BYTES: Final = 64 << 20
 """Largest document in bytes, enough for consolidated zarr metadata of 50 000 arrays; records are far smaller."""
+MOST_HEAD_BYTES: Final = 1 << 20
+"""Largest number of bytes that are read to find the header of a table; headers have a few kilobytes."""
+MOST_TEXT_BYTES: Final = 16 << 20
+"""Largest text file of a microscope's settings in bytes."""
 MOST_JSON_VALUES: Final = 4_000_000
 """Largest number of values of a JSON document; each takes about 70 bytes of memory, together 300 MB."""
 MOST_YAML_BYTES: Final = 4 << 20
@@ -58,9 +62,13 @@ class DocumentError(ValueError):
 def special_kind(path: str | Path) -> str | None:
     """Return the kind of a path that is neither a file nor a folder, e.g. "a socket"; None otherwise."""
     try:
-        mode = os.stat(path).st_mode
+        return special_mode(os.stat(path).st_mode)
     except (OSError, ValueError):
         return None
+
+
+def special_mode(mode: int) -> str | None:
+    """Return the kind that a mode of ``os.stat`` states, as `special_kind`."""
     return next((name for is_kind, name in _SPECIAL if is_kind(mode)), None)
 
 
@@ -112,6 +120,23 @@ def read_text(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> str:
         As `read_bytes`, or the text has another encoding.
     """
     return decode_text(read_bytes(path, most=most))
+
+
+def read_head(path: str | Path) -> str:
+    """Read the first lines of a text file, at most `MOST_HEAD_BYTES`; the last line is complete.
+
+    Raises
+    ------
+    OSError, DocumentError
+        As `read_text`, or the first line is longer than that.
+    """
+    with open_regular_file(path) as file:
+        data = file.read(MOST_HEAD_BYTES + 1)
+    if len(data) > MOST_HEAD_BYTES:
+        data = data[: data.rfind(b"\n") + 1]
+        if not data:
+            raise DocumentError(f"its first line has more than {MOST_HEAD_BYTES / 1e6:.0f} MB")
+    return decode_text(data)
 
 
 def decode_text(data: bytes) -> str:

@@ -3,12 +3,40 @@
 A message is one sentence that says what was found, what was expected and what to do.
 """
 
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from typing import Final
+
 EXIT_DONE = 0
 EXIT_BLOCKS_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INPUT = 3
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+
+_MOST_QUOTED: Final = 300
+"""Largest number of characters of another library's error in a message."""
+_PLAIN_WORD: Final = re.compile(r"[\w@%+=:,./\\-]+" if sys.platform == "win32" else r"[\w@%+=:,./-]+")
+_NOT_IN_DOUBLE_QUOTES: Final = re.compile(r'["$`!]|\\(?=["$`\\]|$)')
+"""Characters to which POSIX shells give a meaning in double quotes."""
+
+
+def shell_command(*words: str | PurePath) -> str:
+    """Return a command of ``lls-decode`` for a message; words that a shell would split or change are quoted.
+
+    Double quotes are preferred: Windows knows no others, and messages have single quotes around commands.
+    """
+    return " ".join(["lls-decode", *(_shell_word(str(word)) for word in words)])
+
+
+def _shell_word(word: str) -> str:
+    if _PLAIN_WORD.fullmatch(word):
+        return word
+    return shlex.quote(word) if _NOT_IN_DOUBLE_QUOTES.search(word) else f'"{word}"'
 
 
 class LlsDecodeError(Exception):
@@ -91,6 +119,26 @@ class BlockError(LlsDecodeError):
 
 class CollapseError(LlsDecodeError):
     """Training whose network learns nothing, or loses what it has learned."""
+
+
+@contextmanager
+def read_from(path: object, error: type[LlsDecodeError], advice: str) -> Iterator[None]:
+    """Turn the exceptions of parsers in the body into an error that names the file.
+
+    Bytes of a damaged file can have any value, so parsers, of libraries and our own, raise errors of many kinds.
+
+    Parameters
+    ----------
+    advice
+        What the user should do.
+    """
+    try:
+        yield
+    except (LlsDecodeError, MemoryError, PermissionError):
+        raise
+    except Exception as cause:
+        reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:_MOST_QUOTED]
+        raise error(f"{path} cannot be read, it is damaged or of an unknown variant ({reason}); {advice}.") from cause
 
 
 class SiteError(LlsDecodeError):

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from lls_decode.documents import special_kind
-from lls_decode.errors import ConfigError
+from lls_decode.errors import ConfigError, OutputError
+from lls_decode.system import real_path
 
 PROGRAM: Final = f"lls_decode {version('lls-decode')}"
 """Name of this program in the files that it writes (`lls_decode.table.marks`)."""
@@ -144,7 +145,7 @@ def check_not_read(path: Path) -> None:
     running = _RUNNING.get()
     if running is None or _place(path) in running.in_place or not path.exists():
         return
-    final = path.resolve()
+    final = real_path(path)
     if any(_same(final, read) or _is_in_store(final, read) for read in running.reads):
         raise ConfigError(f"{path} is read by this command, which would overwrite it; {running.advice}.")
 
@@ -158,10 +159,32 @@ def check_not_around(folder: Path) -> None:
         The running command reads the folder or something in it.
     """
     check_not_read(folder)
-    running, final = _RUNNING.get(), folder.resolve()
+    running, final = _RUNNING.get(), real_path(folder)
     for read in running.reads if running is not None else ():
         if read.is_relative_to(final):
             raise ConfigError(f"{folder} would be replaced, but holds {read}, which this command reads; give another.")
+
+
+def check_not_in_store(path: Path, *, is_folder: bool = False) -> None:
+    """Refuse to write into a zarr store, where results would be taken for data.
+
+    Parameters
+    ----------
+    is_folder
+        Whether ``path`` is a folder for several files, so that it must not be a store itself.
+
+    Raises
+    ------
+    OutputError
+        The path lies in a store.
+    """
+    final = real_path(path)
+    for folder in (final, *final.parents) if is_folder else final.parents:
+        if any((folder / name).is_file() for name in _STORE_FILES):
+            raise OutputError(
+                f"{path} is, or is inside, the zarr store {folder}; results are never written into data: give an "
+                "output elsewhere."
+            )
 
 
 def check_first_write(path: Path) -> None:
@@ -173,7 +196,7 @@ def check_first_write(path: Path) -> None:
         The running command has already written the path.
     """
     running = _RUNNING.get()
-    if running is not None and path.exists() and path.resolve() in running.written:
+    if running is not None and path.exists() and real_path(path) in running.written:
         raise ConfigError(f"{path} has just been written by this command; give each output its own path.")
 
 
@@ -181,7 +204,7 @@ def note_written(path: Path) -> None:
     """Note a file that the running command has written."""
     running = _RUNNING.get()
     if running is not None:
-        running.written.add(path.resolve())
+        running.written.add(real_path(path))
 
 
 def is_forced() -> bool:
@@ -192,7 +215,7 @@ def is_forced() -> bool:
 
 def _place(path: Path) -> Path:
     """Return a path with links of its folder resolved, but not the path itself, as that is what a rename replaces."""
-    return path.parent.resolve() / path.name
+    return real_path(path.parent) / path.name
 
 
 def _same(one: Path, other: Path) -> bool:

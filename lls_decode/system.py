@@ -175,6 +175,11 @@ def patiently(action: Callable[[], T]) -> T:
         time.sleep(_PATIENCE_POLL_S)
 
 
+def real_path(path: str | Path) -> Path:
+    """Return the absolute path without links. Links that point at each other stay; `Path.resolve` fails on them."""
+    return Path(os.path.realpath(path))
+
+
 def flush_file(path: Path) -> None:
     """Flush the contents of a file to disk."""
     descriptor = os.open(path, os.O_RDWR | BINARY)  # Windows does not flush files opened for reading

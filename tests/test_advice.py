@@ -1,11 +1,15 @@
-"""Installation commands in texts and messages can be copied into a shell, and name extras that exist."""
+"""Commands in texts and messages can be copied into a shell; installation commands name extras that exist."""
 
+import ast
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from lls_decode.errors import shell_command
 
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
@@ -48,3 +52,45 @@ def test_the_pattern_matches_extras_without_quotes(text: str) -> None:
     found = ADVICE.search(text)
     assert found is not None
     assert found["quote"] != "'"
+
+
+WORDS = [
+    "cell.parquet",
+    "my cell.parquet",
+    "it's.parquet",
+    'a"b',
+    "$HOME",
+    "a`b",
+    "hi!.lls",
+    "a\\b",
+    "~",
+    "[1]",
+    "",
+    "é;rm x",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_commands_in_messages_keep_their_words(word: str) -> None:
+    assert shlex.split(shell_command("import", word, "SORTED.parquet")) == [
+        "lls-decode", "import", word, "SORTED.parquet"
+    ]  # fmt: skip
+
+
+def test_plain_words_and_spaces_stay_readable() -> None:
+    assert shell_command("export", Path("a/b.parquet"), "c.csv") == "lls-decode export a/b.parquet c.csv"
+    assert shell_command("export", "my cell.parquet") == 'lls-decode export "my cell.parquet"'
+
+
+SOURCES = sorted(path for folder in ("lls_decode", "pipelines", "cluster") for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_with_values_are_built_by_shell_command(path: Path) -> None:
+    """A value inserted into the text of a command, such as a path with spaces, would be split by a shell."""
+    texts = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.JoinedStr)]
+    commands = re.compile(r"lls-decode (?!that )(?:model |config |cluster )?[a-z-]+(?: [^';:]*)?\{")
+    inserted = [
+        "".join(part.value if isinstance(part, ast.Constant) else "{" for part in text.values) for text in texts
+    ]
+    assert [text for text in inserted if commands.search(text)] == []

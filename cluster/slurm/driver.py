@@ -26,6 +26,7 @@ from lls_decode.cluster.security import PROTOCOL, make_security
 from lls_decode.cluster.settings import DASHBOARD, DASK_SETTINGS
 from lls_decode.cluster.workers import check_versions, quiet
 from lls_decode.errors import SiteError
+from lls_decode.system import real_path
 
 from .commands import SlurmError, cancel, submit
 from .feasibility import check_site
@@ -64,7 +65,7 @@ def drive(
     SiteError
         Too few workers have connected within ``wait_hours``.
     """
-    folder, wanted = JobFolder(out.resolve()), workers or site.workers_max
+    folder, wanted = JobFolder(real_path(out)), workers or site.workers_max
     folder.make()
     login = os.environ.get("SLURM_SUBMIT_HOST")
     with (

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lls_decode.system import real_path
+
 from .profile import SlurmJob, SlurmProfile, usable
 
 PRELOAD = "lls_decode.cluster.slurm.graceful_exit"
@@ -66,8 +68,8 @@ class JobFolder:
 
 def job_name(out: Path) -> str:
     """Return the queue name of all jobs of the run in a folder: short, and almost certainly unique to the folder."""
-    digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:6]
-    return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', out.resolve().name)[:24]}-{digest}"
+    digest = hashlib.sha256(str(real_path(out)).encode()).hexdigest()[:6]
+    return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', real_path(out).name)[:24]}-{digest}"
 
 
 def worker_script(site: SlurmProfile, folder: JobFolder) -> str:

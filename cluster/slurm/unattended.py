@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lls_decode.errors import SiteError
+from lls_decode.errors import SiteError, shell_command
+from lls_decode.system import real_path
 
 from .commands import SlurmError, cancel, submit
 from .driver import describe_dashboard
@@ -35,7 +36,7 @@ class Jobs:
     @classmethod
     def of(cls, site: SlurmProfile, out: Path) -> "Jobs":
         """Return the jobs of the run in ``out``, whether or not they are submitted."""
-        return cls(site, JobFolder(out.resolve()))
+        return cls(site, JobFolder(real_path(out)))
 
     @property
     def name(self) -> str:
@@ -92,7 +93,7 @@ class Jobs:
     def describe(self) -> list[str]:
         """Return lines of text that say how to watch and cancel the jobs."""
         return [
-            f"watch      lls-decode status {self.folder.out} --watch",
+            f"watch      {shell_command('status', self.folder.out, '--watch')}",
             f"jobs       squeue --user={getpass.getuser()} --name={self.name}",
             f"logs       {self.folder.logs}",
             f"cancel     {self.cancel_command}",
@@ -125,13 +126,13 @@ class Jobs:
 
 def job_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> dict[str, str]:
     """Return the texts of the job scripts ``driver`` and ``worker``."""
-    folder = JobFolder(out.resolve())
+    folder = JobFolder(real_path(out))
     return {"driver": driver_script(site, folder, command), "worker": worker_script(site, folder)}
 
 
 def describe_scripts(site: SlurmProfile, out: Path, command: Sequence[str]) -> str:
     """Return the job scripts that would be submitted, as text."""
-    folder = JobFolder(out.resolve(), session="" if site.is_unattended else "SESSION")
+    folder = JobFolder(real_path(out), session="" if site.is_unattended else "SESSION")
     array = f"sbatch --array=0-{site.workers_max - 1}"
     if not site.is_unattended:
         return f"# {array} {folder.site}/worker.sh\n{worker_script(site, folder)}"

@@ -24,6 +24,14 @@ from lls_decode.config.cameras import (
     crop_values,
 )
 from lls_decode.config.changes import change
+from lls_decode.config.compiling import (
+    ABSENT_PX,
+    CACHED_PX,
+    CompilationTarget,
+    CompileChoice,
+    CompiledCode,
+    choose_compilation,
+)
 from lls_decode.config.detection import (
     AuthorsRule,
     DetectionRule,
@@ -72,6 +80,8 @@ from lls_decode.config.training import (
 from lls_decode.config.variety import Variety
 
 __all__ = [
+    "ABSENT_PX",
+    "CACHED_PX",
     "CPU_BATCH_PX",
     "CROWD_RADIUS_PX",
     "RECEPTIVE_RADIUS_PX",
@@ -85,6 +95,9 @@ __all__ = [
     "Camera",
     "CameraPixel",
     "Cell",
+    "CompilationTarget",
+    "CompileChoice",
+    "CompiledCode",
     "ComputeConfig",
     "Config",
     "Curve",
@@ -137,6 +150,7 @@ __all__ = [
     "Widefield",
     "change",
     "check_camera_pixel",
+    "choose_compilation",
     "crop_values",
     "digest",
     "load",

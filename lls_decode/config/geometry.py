@@ -33,6 +33,13 @@ class PixelSize(Config):
         return self.x_nm if axis == "x" else self.y_nm
 
 
+def stated_pixel_size(x_nm: float | None, y_nm: float | None) -> PixelSize | None:
+    """Return the pixel size that a file states; None if it is absent or impossible (zero, negative, NaN, infinite)."""
+    if x_nm is None or y_nm is None or not (0 < x_nm < math.inf and 0 < y_nm < math.inf):
+        return None
+    return PixelSize(x_nm=x_nm, y_nm=y_nm)
+
+
 SMALLEST_PIXEL_NM = 3.0
 """Smallest plausible camera pixel, nm; any real pixel size in micrometres is below it, and thus detected as such."""
 _UNITS_NM = {"um": 1e3, "m": 1e9}

@@ -12,6 +12,7 @@ from lls_decode.config.cameras import Camera
 from lls_decode.config.detection import DetectionRule, ModelRule
 from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize
 from lls_decode.errors import ConfigError
+from lls_decode.system import real_path
 
 AbsentChunks = Literal["lost", "fill"]
 Arithmetic = Literal["float32", "bfloat16", "float16"]
@@ -87,8 +88,9 @@ class ComputeConfig(Config):
     threads: int | None = Field(default=None, ge=1)
     """Number of CPU threads of one worker; None: the number of cores divided by the number of workers."""
     compile: bool | Literal["auto"] = "auto"
-    """Whether to compile the network, which takes half a minute in each worker. ``auto``: only on GPUs, for datasets of
-    20 Gpx and more."""
+    """Whether to compile the network, which takes half a minute in the first worker; later workers and runs find the
+    compiled code in a cache. ``auto``: only on GPUs, from 6 Gpx per worker, or from 0.6 Gpx if compiled code is
+    cached."""
 
 
 class ExecutionConfig(Config):
@@ -197,7 +199,7 @@ def load_run_config(path: str | Path) -> RunConfig:
     """Read a run configuration; paths of camera maps are relative to the folder of the file."""
     config = load(RunConfig, path)
     if config.camera is not None:
-        camera = config.camera.resolve(Path(path).resolve().parent)
+        camera = config.camera.resolve(real_path(path).parent)
         config = config.model_copy(
             update={"camera": camera}
         )  # unlike replace, model_copy keeps the record of which fields the file sets

@@ -74,7 +74,10 @@ def correct_drift(
                 "A given curve is only used to correct a table; say where to write the table (--out, --in-place)."
             )
         view = TableView.of(table)
-        given = read_curve(apply, coords=view.coords, planes_per_volume=view.metadata.planes_per_volume)
+        about = view.metadata
+        given = read_curve(
+            apply, coords=view.coords, planes_per_volume=about.planes_per_volume, pixel_size=about.pixel_size
+        )
         check_curve(view, given)
         coverage, benefit = survey_coverage(table, given), judge_drift(table, replace(given, method="given"))
         return Corrected(given, (Path(out),), correct_table(table, given, out), coverage, benefit)

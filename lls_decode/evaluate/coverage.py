@@ -45,7 +45,11 @@ class FrameCoverage:
 
     def covers(self, rows: Emitters) -> Mask:
         """Return whether each row lies in a covered frame, and in the region of the run."""
-        mask = self.holds(rows.frame)
+        return np.asarray(self.holds(rows.frame) & self.in_region(rows))
+
+    def in_region(self, rows: Emitters) -> Mask:
+        """Return whether each row lies in the region of the run, in whatever frame."""
+        mask = np.ones(len(rows), dtype=np.bool_)
         if self.region_nm is not None:
             for value, (low, high) in zip((rows.x_nm, rows.y_nm), self.region_nm, strict=True):
                 mask &= (value >= low) & (value < high)

@@ -7,14 +7,15 @@ emitters to all frames puts the origin at -0.499(1), -0.501(1) px; for the chall
 light at the emitters is greatest at -0.5 px along both axes, and vanishes if x and y are exchanged.
 """
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from lls_decode.documents import read_head
 from lls_decode.emitters import Emitters
 from lls_decode.errors import TableError
 from lls_decode.outputs import note_read
@@ -127,11 +128,9 @@ def _read_csv(path: Path, pixel_nm: float | None, first_frame: int | None) -> Em
 def _header(path: Path) -> CsvHead:
     note_read(path)
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            lines = list(islice(file, _MOST_HEADER_LINES))
-    except (OSError, UnicodeDecodeError) as error:
+        return read_header(read_head(path).splitlines()[:_MOST_HEADER_LINES])
+    except (OSError, ValueError, csv.Error) as error:
         raise TableError(f"{path} cannot be read as text ({error}); expected a csv table with a header.") from error
-    return read_header(lines)
 
 
 def _frames(path: Path, number: Floats, *, first: int, given: int | None) -> npt.NDArray[np.int64]:

@@ -130,6 +130,11 @@ def field_of(
             f"{source} does not state how many frames its dataset has: {num_frames}, up to the last row; give "
             "num_frames (--frames)"
         )
+    elif highest.get("frame", -1) >= num_frames:
+        notes.append(
+            f"{source} has rows up to frame {int(highest['frame'])}, counted from 0, but the number of frames is "
+            f"{num_frames}; give another one (num_frames, --frames)"
+        )
     return Field(first, (width, height), num_frames, tuple(notes))
 
 

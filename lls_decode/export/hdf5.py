@@ -1,5 +1,6 @@
 """HDF5 files of other programs, opened and created. Only this module imports h5py, and only when it is needed."""
 
+import io
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,67 @@ def opened(path: Path) -> Iterator[Any]:
     except (OSError, KeyError, RuntimeError, ValueError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path} cannot be read as an HDF5 table ({reason}); it is damaged or incomplete.") from error
+
+
+@contextmanager
+def created(path: Path, **options: Any) -> Iterator[Any]:
+    """Create an HDF5 file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written, e.g. because the disk is full; raised after the body.
+    """
+    with path.open("w+b", buffering=0) as raw:
+        target = _Target(raw)
+        try:
+            with h5py_module().File(target, "w", **options) as file:
+                yield file
+        finally:
+            if target.error is not None:
+                raise target.error
+
+
+class _Target(io.RawIOBase):
+    """File that HDF5 writes to, and that remembers its first error instead of raising it.
+
+    If a write fails, HDF5 can neither complete nor close the file, and later crashes the process.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        super().__init__()
+        self.error: OSError | None = None
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        """Write all bytes; after an error, write nothing."""
+        left = memoryview(data).cast("B")
+        try:
+            while len(left) and self.error is None:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file; after an error, do nothing."""
+        try:
+            return self._file.truncate(size) if self.error is None else 0
+        except OSError as error:
+            self.error = error
+            return 0
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the current position."""
+        return self._file.readinto(buffer)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a position."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
 
 
 def is_hdf5(head: bytes) -> bool:

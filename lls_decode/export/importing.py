@@ -27,6 +27,7 @@ from lls_decode.export.foreign.meaning import Given, Meaning, find_meaning, with
 from lls_decode.export.foreign.origin import Origin, read_origin
 from lls_decode.export.foreign.recognition import recognize
 from lls_decode.export.foreign.rows import write_rows
+from lls_decode.export.foreign.units import in_units_of
 from lls_decode.export.formats import decode, hdf5_records, picasso, plain, rapidstorm, smap, smlm
 from lls_decode.export.formats.other_csv import LAYOUTS
 from lls_decode.export.text import read_text
@@ -223,5 +224,6 @@ def _find_meaning(path: Path, name: str, choice: _Choice) -> tuple[Meaning, CsvL
 
 def _layout(path: Path, head: CsvHead, choice: _Choice) -> CsvLayout | None:
     if choice.format in CSV_LAYOUTS:
-        return CSV_LAYOUTS[choice.format]
-    return recognize(head, CSV_LAYOUTS, choice.given, source=path, ours=tuple(plain.LAYOUT.required))
+        return in_units_of(CSV_LAYOUTS[choice.format], head.names)
+    layouts = {name: in_units_of(layout, head.names) for name, layout in CSV_LAYOUTS.items()}
+    return recognize(head, layouts, choice.given, source=path, ours=tuple(plain.LAYOUT.required))

@@ -1,6 +1,5 @@
 """Parquet files: our tables rewritten by another program, and other programs' tables with known column names."""
 
-import logging
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
 from lls_decode.table import SORT_COLUMNS, iter_tables, read_metadata, read_schema, sorted_aside, table_writer
 from lls_decode.table.sorting import CANONICAL, molecule_order
 
-_logger = logging.getLogger(__name__)
 _COMPARED: Final = (*SORT_COLUMNS, "z_nm", "photons", "prob", "bg")
 """Columns that determine the order of rows."""
 _COMPARED_MOLECULES: Final = ("group", "frame", "last_frame", "y_nm", "x_nm")
@@ -53,17 +51,27 @@ def restore(path: Path, out: Path, *, pixel_size: PixelSize | None, planes_per_v
     if pixel_size is not None:
         metadata = metadata.replace(pixel_size=pixel_size)
     dropped = [name for name in pq.read_schema(path).names if name not in schema.names]
-    if dropped:
-        _logger.info("%s: left out: %s", path.name, ", ".join(dropped))
-    said = {"dropped": dropped} if dropped else {}
-    metadata = metadata.with_step("import", format="parquet", source=path.name, **said)
+    metadata = metadata.with_step("import", format="parquet", source=path.name, dropped=dropped)
     order = molecule_order(metadata.planes_per_volume or 1) if is_molecules else CANONICAL
     with sorted_aside(out, schema, order) as sorter:
+        num_rows = 0
         for rows in iter_tables(path):
+            _check_positions(path, rows, num_rows)
+            num_rows += rows.num_rows
             sorter.add(rows)
         with table_writer(out, schema, metadata) as writer:
             for rows in sorter.pieces():
                 writer.write(rows)
+
+
+def _check_positions(path: Path, rows: pa.Table, before: int) -> None:
+    """Refuse rows without a position, as in tables of other programs."""
+    for name in ("x_nm", "y_nm"):
+        bad = ~np.isfinite(rows[name].to_numpy())
+        if bad.any():
+            raise TableError(
+                f"{path} has rows without {name} (the first is row {before + int(np.argmax(bad)) + 1}); remove them."
+            )
 
 
 def read_columns(path: Path) -> ForeignTable:

@@ -59,6 +59,8 @@ def sample_chunks(arrays: list[tuple[ZarrArray, Keys, str]], frame_map: FrameMap
                     break
             except PermissionError as error:
                 denied = error
+            except OSError:  # a folder or a pipe in place of a chunk: its frames are reported when they are read
+                continue
         else:
             if denied is not None:
                 raise denied

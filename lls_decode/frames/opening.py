@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from lls_decode.addresses import is_address, resolve_dataset
-from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, StorageConfig
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
@@ -84,7 +83,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path, storage)
     )
     frame_map, more = map_frames(first.array.shape, axes, names, len(paths), config, where=path)
-    _check_size(frame_map.layout, path)
+    check_frame_size(frame_map.layout.height, frame_map.layout.width, path)
     if len(paths) > 1 and frame_map.size("t") > 1 and frame_map.size("z") > 1:
         raise InputError(
             f"{path} contains {len(paths)} stores, but {paths[0]} has axes {axes!r} and is a complete dataset by "
@@ -187,11 +186,11 @@ def _check_array(opened: _Opened) -> None:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
 
 
-def _check_size(layout: Layout, path: str) -> None:
+def check_frame_size(height: int, width: int, path: str | Path) -> None:
     """Raise an error if frames are too large to be read."""
-    if layout.height * layout.width > MOST_FRAME_PX:
+    if height * width > MOST_FRAME_PX:
         raise InputError(
-            f"{path} has frames of {layout.height} x {layout.width} px, expected at most {MOST_FRAME_PX:,} pixels, as "
+            f"{path} has frames of {height} x {width} px, expected at most {MOST_FRAME_PX:,} pixels, as "
             "no camera has more; check its shape and axes (--array, input.axes)."
         )
 

@@ -45,6 +45,8 @@ def _check_two(one: Member, other: Member) -> None:
         )
     for name, words in _SAME.items():
         values = [getattr(member.metadata, name) for member in (one, other)]
+        if name == "planes_per_volume":  # a table that states none has its rows counted in single frames
+            values = [value or 1 for value in values]
         if None not in values and values[0] != values[1]:
             raise TableError(
                 f"{one.path} and {other.path} differ in {words} ({_words(values[0])} and {_words(values[1])}); join "

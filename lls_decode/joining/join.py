@@ -1,5 +1,6 @@
 """Joining of tables, one after another or side by side in the same frames, with constant memory."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import ConfigError, TableError, shell_command
 from lls_decode.joining.agreement import check_members, joined_metadata, joined_schema
 from lls_decode.joining.channels import map_channels
 from lls_decode.joining.member import Member, steps
 from lls_decode.outputs import guarded
 from lls_decode.table import CHANNEL_COLUMN, TableMetadata, iter_tables, table_writer
+from lls_decode.table.depth import has_depth
 from lls_decode.table.ordering import in_order
 from lls_decode.table.sorting import sorted_rows
 
+_logger = logging.getLogger(__name__)
 _FRAME_COLUMNS: Final = ("frame", "last_frame")
 
 
@@ -95,6 +98,7 @@ def join_tables(
         raise ConfigError("There is one table to join; give two or more.")
     members = [Member.read(Path(path)) for path in tables]
     check_members(members)
+    _note_flat(members)
     mapped = map_channels(members, names=channels, same_frames=same_frames)
     first_frames = [0] * len(members)
     if not same_frames:
@@ -127,13 +131,21 @@ def join_tables(
     return Joined(Path(out), writer.rows, metadata.num_frames or 0, labels, inputs)
 
 
+def _note_flat(members: Sequence[Member]) -> None:
+    """Log which tables have no depth, if others have one."""
+    flat = [member.path for member in members if member.num_rows and not has_depth(member.path)]
+    if flat and len(flat) < sum(member.num_rows > 0 for member in members):
+        names = ", ".join(str(path) for path in flat)
+        _logger.warning("Two-dimensional: %s. These rows have z = 0 in the joined table.", names)
+
+
 def _merged(streams: Sequence[Iterator[pa.Table]], members: Sequence[Member]) -> Iterator[pa.Table]:
     """Merge the rows of the same frames, in the order of this kind of table."""
     for member in members:
         if not member.is_sorted:
             raise TableError(
                 f"{member.path} is not sorted by frame, as required to join tables of the same frames; sort it "
-                f"with 'lls-decode import {member.path} SORTED.parquet'."
+                f"with '{shell_command('import', member.path, 'SORTED.parquet')}'."
             )
     metadata = members[0].metadata
     arrange = partial(_by_number, metadata=metadata) if metadata.kind == "molecules" else sorted_rows

@@ -1,14 +1,15 @@
 """Assembly of a localizer from a model bundle and a run configuration."""
 
+import logging
 from pathlib import Path
 
 import torch
 
 from lls_decode.axes import Layout
-from lls_decode.config import ComputeConfig, ResolvedRunConfig, RunConfig
+from lls_decode.config import CompilationTarget, ComputeConfig, ResolvedRunConfig, RunConfig, choose_compilation
 from lls_decode.errors import ConfigError
 from lls_decode.localize.arithmetic import resolve_dtype, warn_of_slow_arithmetic
-from lls_decode.localize.compilation import compile_network, is_compiled
+from lls_decode.localize.compilation import compile_network, find_compiled_code, find_record
 from lls_decode.localize.localizer import Localizer
 from lls_decode.localize.memory import keep_freed_memory
 from lls_decode.model.bundle import load_bundle
@@ -17,8 +18,12 @@ from lls_decode.model.info import BundleInfo
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.optics import build_camera
 
+logger = logging.getLogger(__name__)
 
-def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) -> Localizer:
+
+def build_localizer(
+    model: str | Path, config: RunConfigLike, layout: Layout, *, compiles: bool | None = None
+) -> Localizer:
     """Build a localizer from a bundle and the run's camera, pixel size, geometry and detection rule.
 
     This changes settings of the process: it sets the number of torch threads if ``compute.threads`` is given, makes
@@ -34,6 +39,9 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
         the bundle.
     layout
         Size of the dataset.
+    compiles
+        Whether a ``compute.compile`` of ``auto`` compiles the network, if the device can; None: as for one worker that
+        processes the whole dataset.
 
     Raises
     ------
@@ -53,13 +61,21 @@ def build_localizer(model: str | Path, config: RunConfigLike, layout: Layout) ->
     loaded = load_bundle(bundle, device=device)
     if device.type == "cuda" and compute.dtype == "float16":
         use_fast_graph(loaded.network, torch.float16)
-    if is_compiled(compute.compile, device, layout.num_pixels):
-        compile_network(loaded.network, required=compute.compile is True)
+    part = loaded.info.tile_of(config.part.roi, layout)
+    size = (layout.height, layout.width) if part is None else part.read_size
+    target = CompilationTarget(loaded.info.network, *size, compute.tile_px)
+    code = find_compiled_code(target, compute.dtype, device)
+    choice = choose_compilation(compute.compile, [code], layout.num_pixels)
+    is_compiled = choice.is_on if compiles is None or compute.compile != "auto" else compiles and code != "impossible"
+    if compiles is None and device.type == "cuda":
+        logger.info("network: %s", choice.describe())
+    if is_compiled:
+        record = find_record(target, compute.dtype, device)
+        compile_network(loaded.network, required=compute.compile is True, record=record)
     config = _resolve(config, loaded.info)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)
     if loaded.info.network.noise_map:
         _ = camera.read_noise  # raises the error for an EMCCD camera here, not at the first frame
-    part = loaded.info.tile_of(config.part.roi, layout)
     if part is not None:
         camera = camera.crop(part.read_y, part.read_x)
     return Localizer(

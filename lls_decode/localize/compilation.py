@@ -1,8 +1,8 @@
 """Compilation of the network, which fuses elementwise operations (biases, ELU, joins) without changing results.
 
 On a GPU the network spends more than half of its time on memory access, which fused operations reduce. Compiling takes
-half a minute in each worker, so it pays off for large datasets only. On a CPU, where arithmetic dominates, it saves
-about a tenth of the time.
+half a minute in the first worker. Later workers and runs find the compiled code in the user's cache. On a CPU, where
+arithmetic dominates, compiling saves about a tenth of the time. `config.compiling` has the rule that uses these facts.
 """
 
 import importlib.util
@@ -11,30 +11,42 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+import lls_decode
+from lls_decode.config import CompilationTarget, CompiledCode, digest
 from lls_decode.errors import ConfigError
 from lls_decode.model.network import LocNet
 
-WORTH_PX = 2 * 10**10
-"""Smallest dataset, in pixels, for which ``compute.compile: auto`` compiles: four minutes on an H100."""
 _SHAPES = 64
-"""Number of compiled variants to keep. Variants arise with and without carried frames, for last batches, and for tiles
-at the edge. From the second variant on, compiled code covers varying sizes, except sizes of one."""
+"""Number of compiled variants to keep. Variants arise for batches of a single frame, and for tiles at the edge."""
 
 Part = Callable[..., Tensor]
 
 logger = logging.getLogger(__name__)
 
 
-def is_compiled(wish: bool | Literal["auto"], device: torch.device, dataset_px: int) -> bool:
-    """Return whether a run compiles the network; ``auto`` means on a GPU with Triton, for a large dataset."""
-    if wish != "auto":
-        return wish
-    return device.type == "cuda" and dataset_px >= WORTH_PX and importlib.util.find_spec("triton") is not None
+def find_compiled_code(target: CompilationTarget, dtype: str, device: torch.device) -> CompiledCode:
+    """Return whether a device can compile the network, and whether an earlier process has left compiled code for it."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return "impossible"
+    return "cached" if find_record(target, dtype, device).exists() else "absent"
+
+
+def find_record(target: CompilationTarget, dtype: str, device: torch.device) -> Path:
+    """Return the path of the empty file in the cache that exists once a network has been compiled for a device.
+
+    If only the record is lost, the rule for compiling is too cautious. If only the compiled code is lost, a process
+    compiles again.
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    versions = (lls_decode.__version__, torch.__version__)
+    size = (target.height, target.width, target.tile_px)
+    identity = digest([target.network.to_dict(), size, dtype, name, versions])
+    return _cache_folder() / f"network-{identity}"
 
 
 def compile_network(
@@ -43,18 +55,36 @@ def compile_network(
     required: bool = False,
     backend: str | Callable[..., Any] = "inductor",
     mode: str | None = None,
+    record: Path | None = None,
 ) -> None:
     """Replace the slow parts of a network, in place, by versions that are compiled at their first use for inference.
 
     If compilation fails (no compiler, no Triton, an unknown device), the network runs uncompiled and a warning is
     logged. If compilation is ``required``, the first use raises a ConfigError instead. ``backend`` and ``mode`` are
-    passed to `torch.compile`.
+    passed to `torch.compile`. The file ``record`` is created when all parts have been compiled (see `find_record`).
     """
     _keep_compiled_code()
     import torch._dynamo  # slow to import
 
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, _SHAPES)
-    network.wrap_parts(lambda part: _Compiled(part, required=required, backend=backend, mode=mode))
+    parts: list[_Compiled] = []
+
+    def wrap(part: Part) -> Part:
+        parts.append(_Compiled(part, required=required, backend=backend, mode=mode, note=note))
+        return parts[-1]
+
+    def note() -> None:
+        if record is not None and all(part.is_done for part in parts):
+            _create(record)
+
+    network.wrap_parts(wrap)
+
+
+def _create(record: Path) -> None:
+    try:
+        record.touch()
+    except OSError as error:
+        logger.debug("compiled code is not recorded in %s: %s", record, error)
 
 
 def _keep_compiled_code() -> None:
@@ -66,8 +96,7 @@ def _keep_compiled_code() -> None:
     """
     if "TORCHINDUCTOR_CACHE_DIR" in os.environ:
         return
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "lls-decode" / "compiled"
+    folder = _cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -78,19 +107,42 @@ def _keep_compiled_code() -> None:
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
+def _cache_folder() -> Path:
+    """Return the folder of compiled code: the user's choice, else that in the user's cache folder."""
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(chosen) if chosen else base / "lls-decode" / "compiled"
+
+
 class _Compiled:
     """Function that runs compiled, or uncompiled once compilation has failed."""
 
+    is_done = False
+    """Whether the function has run compiled."""
+
     def __init__(
-        self, plain: Part, *, required: bool, backend: str | Callable[..., Any], mode: str | None = None
+        self,
+        plain: Part,
+        *,
+        required: bool,
+        backend: str | Callable[..., Any],
+        mode: str | None,
+        note: Callable[[], None],
     ) -> None:
+        """Prepare the function; ``note`` is called after its first compiled run."""
         self._plain = plain
         self._required = required
+        self._note = note
         self._now: Part = torch.compile(plain, backend=backend, mode=mode)
 
     def __call__(self, *arguments: Any) -> Tensor:
+        _vary_batches(arguments)
         try:
-            return self._now(*arguments)
+            result = self._now(*arguments)
+            if not self.is_done and self._now is not self._plain:
+                self.is_done = True
+                self._note()
+            return result
         except torch._dynamo.exc.TorchDynamoException as error:
             if self._now is self._plain:
                 raise
@@ -102,6 +154,16 @@ class _Compiled:
             logger.warning("the network cannot be compiled here (%s); it runs uncompiled", reason)
             self._now = self._plain
         return self._plain(*arguments)
+
+
+def _vary_batches(arguments: tuple[Any, ...]) -> None:
+    """Let the compiled code cover all numbers of frames and windows, except one.
+
+    Otherwise torch compiles for the first batch size, and once more when another one follows.
+    """
+    for each in arguments:
+        if isinstance(each, Tensor) and not (each.dim() == 2 and each.is_floating_point()):  # not the noise map (Y, X)
+            torch._dynamo.maybe_mark_dynamic(each, 0)
 
 
 def _first_words(error: Exception) -> str:

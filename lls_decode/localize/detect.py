@@ -36,6 +36,7 @@ from lls_decode.model.network import OutputMaps, SparseMaps
 _AUTHORS_CONFIDENT = 0.6
 """Probability above which any pixel is a candidate of the authors' rule; it is fixed in their program, too."""
 _MAPS = ("photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
+_VALUES = ("prob", "near", "crowd", *_MAPS)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,14 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.window)
+
+    @classmethod
+    def unpack(cls, columns: Tensor) -> Self:
+        """Copy the columns of `detect_on_device` to host memory, in one transfer."""
+        packed = columns.cpu().numpy()
+        window, y_px, x_px = packed[:3].astype(np.int64)
+        named = dict(zip(_VALUES, packed[3:].astype(np.float32), strict=True))
+        return cls(window=window, y_px=y_px, x_px=x_px, **named)
 
     @classmethod
     def concatenate(cls, parts: list[Self]) -> Self:
@@ -136,14 +145,18 @@ def _with_neighbours(p: Tensor) -> Tensor:
 
 def detect(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Detections:
     """Find the detections in a batch of windows on the device, and copy them to host memory in one transfer."""
+    return Detections.unpack(detect_on_device(maps, rule))
+
+
+def detect_on_device(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Tensor:
+    """Return the detections in a batch of windows on the device: window, row, column and values (15, D), float64.
+
+    float64 represents the indices exactly, so that one tensor, and one transfer, can hold all columns.
+    """
     probability = maps.probability
     found, integrated = candidate_maps(probability, rule)
     pixels_P3 = found.nonzero()
     values = maps.at(pixels_P3)
     summed = (integrated, *crowding_maps(probability))
     columns = [*(each[pixels_P3.unbind(dim=1)] for each in summed), *(getattr(values, name) for name in _MAPS)]
-    # float64 represents the pixel indices exactly, so one array can hold all columns.
-    packed = torch.cat([pixels_P3.double().T, torch.stack(columns).double()]).cpu().numpy()
-    window, y_px, x_px = packed[:3].astype(np.int64)
-    named = dict(zip(("prob", "near", "crowd", *_MAPS), packed[3:].astype(np.float32), strict=True))
-    return Detections(window=window, y_px=y_px, x_px=x_px, **named)
+    return torch.cat([pixels_P3.double().T, torch.stack(columns).double()])

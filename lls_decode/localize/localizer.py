@@ -17,8 +17,9 @@ from lls_decode.blocks import Tile, plan_tiles
 from lls_decode.config import STRIDE, ComputeConfig, DetectionRule, Geometry, PixelSize
 from lls_decode.errors import FrameValueError
 from lls_decode.localize.batches import BatchSize, default_batch_px
-from lls_decode.localize.detect import Detections, detect
+from lls_decode.localize.detect import Detections, detect_on_device
 from lls_decode.localize.place import place
+from lls_decode.localize.transfer import FrameTransfer
 from lls_decode.model.bundle import ModelBundle
 from lls_decode.model.network import pad_to_stride
 from lls_decode.optics import CameraModel
@@ -86,39 +87,47 @@ class Localizer:
         T, height, width = adu_TYX.shape
         assert windows_N3.max(initial=0) < T
         reaches = windows_N3.max(axis=1)
-        parts = []
+        transfer = FrameTransfer(adu_TYX, self.device)
+        parts: list[tuple[Tensor, Tensor]] = []
         features: Tensor | None = None
         oldest, encoded, done = 0, 0, 0
         while done < len(windows_N3):
             ready = int(np.searchsorted(reaches, encoded))
             if ready == done:
                 kept = None if features is None else features[windows_N3[done:].min() - oldest :]
-                held, count = self._batch.attempt(self._extend, adu_TYX[encoded:], height * width, kept, camera)
+                held, count = self._batch.attempt(
+                    self._extend, range(encoded, T), height * width, kept, camera, transfer
+                )
                 features, encoded = held, encoded + count
                 oldest = encoded - len(held)
             else:
                 windows = windows_N3[done:ready] - oldest
-                found, count = self._batch.attempt(self._detect, windows, height * width, features, (height, width))
-                found.window[:] += done
-                parts.append(found)
+                part, count = self._batch.attempt(self._detect, windows, height * width, features, (height, width))
+                part[0][0] += done  # the number of the window
+                parts.append(part)
                 done += count
-        return Detections.concatenate(parts)
+        found = Detections.unpack(torch.cat([columns for columns, _ in parts], dim=1))
+        if not (torch.stack([is_finite for _, is_finite in parts]).all() and found.is_finite()):
+            raise FrameValueError(_not_finite(self.compute.dtype))
+        return found
 
-    def _extend(self, adu_TYX: npt.NDArray[np.generic], kept: Tensor | None, camera: CameraModel) -> Tensor:
+    def _extend(self, frames: range, kept: Tensor | None, camera: CameraModel, transfer: FrameTransfer) -> Tensor:
         """Encode frames, and append their features to those of earlier frames."""
-        adu = torch.from_numpy(_as_torch_dtype(adu_TYX)).to(self.device, non_blocking=True)
-        fresh = self._encode(adu, camera)
+        fresh = self._encode(transfer.take(frames), camera)
+        transfer.copy_ahead(frames)  # while a GPU encodes
         return fresh if kept is None or len(kept) == 0 else torch.cat([kept, fresh])
 
-    def _detect(self, windows_N3: npt.NDArray[np.int64], features: Tensor, size: tuple[int, int]) -> Detections:
-        """Return the detections in windows over features, without the padding of the frame."""
+    def _detect(
+        self, windows_N3: npt.NDArray[np.int64], features: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the detections in windows over features, without the padding of the frame, and whether all is finite.
+
+        Both stay on the device (see `detect_on_device`), so that a GPU continues with the next batch.
+        """
         windows = torch.from_numpy(windows_N3).to(self.device)
         with self._precision():
             maps = self.bundle.network.decode_sparsely(features, windows)
-        found = detect(maps.crop(*size), self.rule)
-        if not (maps.logit.isfinite().all() and found.is_finite()):
-            raise FrameValueError(_not_finite(self.compute.dtype))
-        return found
+        return detect_on_device(maps.crop(*size), self.rule), maps.logit.isfinite().all()
 
     def _encode(self, adu_TYX: Tensor, camera: CameraModel) -> Tensor:
         scaling = self.bundle.info.scaling
@@ -158,10 +167,3 @@ def _owned(found: Detections, tile: Tile) -> Detections:
         & (found.x_px >= tile.x_start)
         & (found.x_px < tile.x_stop)
     )
-
-
-def _as_torch_dtype(counts: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Return contiguous counts of a type that torch supports on every device; uint16 is unchanged."""
-    if counts.dtype.kind == "u" and counts.dtype.itemsize > 2:
-        return counts.astype(np.float32)
-    return np.ascontiguousarray(counts)

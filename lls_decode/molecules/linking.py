@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import ConfigError, TableError, shell_command
 from lls_decode.molecules.chains import Gate, Points, find_previous
 from lls_decode.molecules.correlation import Memory, correlation_of, shared_errors
 from lls_decode.molecules.positions import Positions, has_sigmas
@@ -270,8 +270,8 @@ def _iter_whole(table: Path, planes_per_volume: int, batch_rows: int) -> Iterato
         frame = piece["frame"].to_numpy().astype(np.int64)
         if len(frame) and (frame[0] < last_frame or np.any(frame[1:] < frame[:-1])):
             raise TableError(
-                f"{table} is not sorted by frame, which linking needs; sort it with 'lls-decode import {table} "
-                "SORTED.parquet'."
+                f"{table} is not sorted by frame, which linking needs; sort it with "
+                f"'{shell_command('import', table, 'SORTED.parquet')}'."
             )
         last_frame = int(frame[-1]) if len(frame) else last_frame
         waiting.append(piece)

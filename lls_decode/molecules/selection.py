@@ -10,6 +10,7 @@ from pyarrow import acero
 from pyarrow.fs import LocalFileSystem
 
 from lls_decode.molecules.condition import Condition
+from lls_decode.system import real_path
 from lls_decode.table import iter_tables
 
 
@@ -18,7 +19,7 @@ class Selection:
 
     def __init__(self, path: Path, where: Condition | None = None) -> None:
         self.path, self._where = path, where
-        fragment = pa.dataset.ParquetFileFormat().make_fragment(str(path.resolve()), LocalFileSystem())
+        fragment = pa.dataset.ParquetFileFormat().make_fragment(str(real_path(path)), LocalFileSystem())
         possible = fragment if where is None else fragment.subset(filter=where.expression)
         self.num_row_groups = fragment.num_row_groups
         self.row_groups = [group.id for group in possible.row_groups]

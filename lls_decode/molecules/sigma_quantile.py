@@ -15,11 +15,11 @@ _BINS = 1 << _HALF
 def combined_sigma(rows: pa.Table) -> npt.NDArray[np.float32]:
     """Return the root of the sum of squares of the sigmas along x, y, z in nm.
 
-    The result is for x and y where z is unknown, and infinite where x or y is unknown.
+    The result is for x and y where z is unknown, and infinite where x or y is unknown. Sigmas of 0 or less are unknown.
     """
     x, y, z = (rows[name].to_numpy().astype(np.float64) for name in SIGMAS)
-    total = np.sqrt(x**2 + y**2 + np.where(np.isfinite(z), z, 0.0) ** 2)
-    return np.where(np.isfinite(total), total, np.inf).astype(np.float32)
+    total = np.sqrt(x**2 + y**2 + np.where(np.isfinite(z) & (z > 0), z, 0.0) ** 2)
+    return np.where(np.isfinite(total) & (x > 0) & (y > 0), total, np.inf).astype(np.float32)
 
 
 def sigma_quantile(pieces: Callable[[], Iterator[pa.Table]], share: float) -> float:

@@ -13,8 +13,8 @@ import yaml
 
 from lls_decode.axes import Layout
 from lls_decode.config import InputConfig, PixelSize, RunConfig, check_camera_pixel
-from lls_decode.errors import ConfigError, InputError, OutputError
-from lls_decode.frames.opening import open_source
+from lls_decode.errors import ConfigError, InputError, OutputError, shell_command
+from lls_decode.frames.opening import check_frame_size, open_source
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.writing.checksums import Progress
 from lls_decode.frames.writing.create import check_free
@@ -24,7 +24,7 @@ from lls_decode.movies.filling import Filling
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.opening import open_movie
 from lls_decode.outputs import guarded, note_read
-from lls_decode.system import replace
+from lls_decode.system import real_path, replace
 from lls_decode.table import written_aside
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ def convert(
         )
     layout = _layout(movie, planes, source_path)
     out_path = Path(out_path)
-    if any(out_path.resolve() in (path.resolve(), *path.resolve().parents) for path in movie.files):
+    if any(real_path(out_path) in (real_path(path), *real_path(path).parents) for path in movie.files):
         raise OutputError(f"{out_path} is or contains the movie itself; choose another path for the store.")
     check_free(out_path, overwrite=overwrite)
     pixel_size = pixel_size or _believable(movie.pixel_size, source_path)
@@ -180,6 +180,7 @@ def _attributes(movie: Movie, source_path: str | Path, channel: str | None) -> d
 
 def _layout(movie: Movie, planes: int, source_path: str | Path) -> Layout:
     """Return a layout of volumes, or of a flat stream if frames are left over after the last volume."""
+    check_frame_size(movie.height, movie.width, source_path)
     volumes, left = divmod(movie.num_frames, planes)
     if volumes == 0:
         raise InputError(
@@ -203,7 +204,7 @@ def _write_run_config(store: Path, config: RunConfig) -> None:
     if path.exists():
         logger.warning("%s exists and was not changed; the geometry in the files is %s", path, config.geometry)
         return
-    header = [f"lls-decode run {store.name} --model MODEL --out results/ --config {path.name}"]
+    header = [shell_command("run", store.name, "--model", "MODEL", "--out", "results/", "--config", path.name)]
     if config.geometry is not None and config.pixel_size is not None:
         header += [
             config.geometry.describe(config.pixel_size),

@@ -38,6 +38,7 @@ from lls_decode.frames.writing.checksums import (
 from lls_decode.frames.writing.create import create_store
 from lls_decode.movies.movie import Movie
 from lls_decode.system import locked_file
+from lls_decode.table.files import SETTLE_S, remove_folder
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class Filling:
         """Remove the temporary store if it has no finished shard."""
         left = self._left()
         if left is None or not left.runs:
-            shutil.rmtree(self.aside, ignore_errors=True)
+            remove_folder(self.aside, settle_s=SETTLE_S)
 
     def _left(self) -> Manifest | None:
         """Return the manifest of an earlier call; None if there is no valid manifest."""

@@ -43,7 +43,7 @@ def length_nm(value: object, unit: str) -> float | None:
         number = abs(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    if factor is None or number in (0.0, 1.0) or not math.isfinite(number):
+    if factor is None or number in (0.0, 1.0) or not 0 < number * factor < math.inf:
         return None
     return float(f"{number * factor:.10g}")
 

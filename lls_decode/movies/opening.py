@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from lls_decode.addresses import is_address, resolve_dataset
-from lls_decode.errors import InputError
+from lls_decode.errors import InputError, read_from
 from lls_decode.frames.reading.regions import denied
 from lls_decode.frames.storage.stores import expand, has_magic
 from lls_decode.movies.choices import Choices, pick
@@ -87,8 +87,12 @@ def open_movie(path: str | Path, choices: Choices | None = None) -> Movie:
     InputError
         The movie does not exist, has an unknown format, is inconsistent, or is ambiguous; or a choice does not match.
     """
-    choices = choices or Choices()
     text = resolve_dataset(path)
+    with read_from(text, InputError, "restore it"):
+        return _open(text, choices or Choices())
+
+
+def _open(text: str, choices: Choices) -> Movie:
     path = Path(text)
     if SEPARATOR in text and not path.exists():
         return _open_inside(text, choices)

@@ -25,6 +25,7 @@ from lls_decode.documents import parse_json
 from lls_decode.errors import ConfigError
 from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
 from lls_decode.outputs import PROGRAM, note_read
+from lls_decode.system import real_path
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def file_state(path: str | Path) -> FileState:
     ConfigError
         The file does not exist or cannot be accessed.
     """
-    path = Path(path).resolve()
+    path = real_path(path)
     try:
         stat = path.stat()
     except OSError as error:
@@ -67,7 +68,7 @@ def content_digest(path: str | Path) -> str:
 
 def spline_psf(path: str | Path) -> SplinePsf:
     """Return a PSF configuration that refers to a calibration file and accepts only its current contents."""
-    return SplinePsf(path=str(Path(path).resolve()), content=content_digest(path))
+    return SplinePsf(path=str(real_path(path)), content=content_digest(path))
 
 
 def read_spline(path: str | Path, *, content: str | None = None) -> CubicSpline:

@@ -4,7 +4,6 @@ For pictures and pyramids alike.
 """
 
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from lls_decode.pictures.survey import AskedExtent, Survey, nothing_left, survey
 from lls_decode.pictures.tiled.pyramid import TILE, Grid
 from lls_decode.pictures.tiled.tiles import Integers, Tiling, reach_px
 from lls_decode.pictures.view import AXES, Colour, Limits, Piece, View, ViewedTable
-from lls_decode.table.files import TEMPORARY_PREFIX, output_error
+from lls_decode.table.depth import has_depth
+from lls_decode.table.files import folder_beside, output_error
 
 Mode = Literal["gaussian", "histogram"]
 
@@ -224,15 +224,24 @@ def plan_drawing(
     Parameters
     ----------
     colour
-        What hue stands for; None: channels if the table has several, else depth.
+        What hue stands for; None: channels if the table has several, else depth, or nothing in a table without depth.
     channels_apart
         Whether channels are stored separately, along the first axis of the grid.
+
+    Raises
+    ------
+    ConfigError
+        The table is two-dimensional, but depth is to be drawn or to select rows.
     """
     source = ViewedTable(table, view, colour=colour or "depth")
+    usual: Colour = "depth"
+    if source.coords == "raw" and not has_depth(table):
+        _check_flat(Path(table), view, colour, z_pixel_nm)
+        usual, source = "none", ViewedTable(table, view, colour=colour or "none")
     needs_sigma = mode == "gaussian" or not channels_apart
     survey = survey_table(source, needs_sigma=needs_sigma, needs_normal=z_pixel_nm is not None)
     if colour is None:
-        colour = "channel" if len(survey.channels) > 1 else "depth"
+        colour = "channel" if len(survey.channels) > 1 else usual
     apart = survey.channels if channels_apart and colour == "channel" else ()
     if apart and z_pixel_nm is not None:
         raise ConfigError(
@@ -249,6 +258,22 @@ def plan_drawing(
     )
 
 
+def _check_flat(table: Path, view: View, colour: Colour | None, z_pixel_nm: float | None) -> None:
+    """Refuse to draw the depth of a two-dimensional table, or to select rows by it."""
+    asked = [
+        words
+        for words, is_asked in (
+            (f"view {view.projection} (--view)", "z" in AXES[view.projection][:2]),
+            ("a range of z (--z-nm)", view.z_nm is not None),
+            ("depth as colour (--colour)", colour == "depth"),
+            ("a volume (--z-pixel-nm)", z_pixel_nm is not None),
+        )
+        if is_asked
+    ]
+    if asked:
+        raise ConfigError(f"{table} is two-dimensional and has no positions along z; omit {' and '.join(asked)}.")
+
+
 def check_mode(mode: Mode, blur_nm: float | None) -> None:
     """Refuse a blur together with a histogram, and a blur that is not above 0."""
     if blur_nm is not None and (mode == "histogram" or not blur_nm > 0):
@@ -259,8 +284,8 @@ def check_mode(mode: Mode, blur_nm: float | None) -> None:
 def scratch(out: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``out``; errors of the disk become one sentence."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{out.stem}-", dir=out.parent) as folder:
-            yield Path(folder)
+        with folder_beside(out) as folder:
+            yield folder
     except OSError as error:
         raise output_error(out, error) from error
 

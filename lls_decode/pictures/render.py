@@ -41,6 +41,8 @@ Floats = npt.NDArray[np.float64]
 
 MAX_PIXELS: Final = 2_000_000_000
 """Number of pixels above which a picture must be a pyramid, which viewers read in parts."""
+_FRAME_ROWS: Final = 480
+"""Least number of rows of a PNG, around a picture of few rows."""
 _COLOUR_TITLES: Final[Mapping[Colour, str]] = {"depth": "z (nm)", "time": "frame", "photons": "photons"}
 
 
@@ -100,7 +102,7 @@ def render_png(
     drawing = plan_drawing(
         table, view, pixel_nm=pixel_nm, mode=mode, blur_nm=blur_nm, colour=colour, extent_nm=extent_nm
     )
-    _check_size(drawing.grid)
+    _check_size(drawing.grid, has_frame=is_png)
     values = colour_range or drawing.survey.colour_range
     with scratch(out) as folder:
         light, rendering = _drawn(drawing, folder, out, values)
@@ -112,11 +114,13 @@ def render_png(
     return rendering
 
 
-def _check_size(grid: Grid) -> None:
+def _check_size(grid: Grid, *, has_frame: bool) -> None:
     _, height, width = grid.shape
-    if width * height <= MAX_PIXELS and max(width, height) <= LONGEST_SIDE:
+    longest = MAX_PIXELS // _FRAME_ROWS if has_frame else LONGEST_SIDE
+    if width * height <= MAX_PIXELS and width <= longest and height <= LONGEST_SIDE:
         return
-    needed = grid.pixel_nm[2] * max(math.sqrt(width * height / MAX_PIXELS), max(width, height) / LONGEST_SIDE) * 1.01
+    excess = (math.sqrt(width * height / MAX_PIXELS), width / longest, height / LONGEST_SIDE)
+    needed = grid.pixel_nm[2] * max(excess) * 1.01
     raise ConfigError(
         f"A picture of {width} x {height} pixels is too large; use pixels of {math.ceil(needed)} nm (--pixel-nm), draw "
         "a part of the field (--extent, --x-nm, --y-nm), or write a pyramid (.zarr)."

@@ -233,6 +233,14 @@ def _columns(path: Path, metadata: TableMetadata, view: View, places: list[str],
             raise ConfigError(
                 f"{path} ({metadata.kind}) has no column {name!r}, which the picture needs; omit that option."
             )
+    if view.sigma_max_nm is not None:
+        filled = metadata.input.get("filled") or {}
+        unknown = [name for name in ("x_sig", "y_sig") if name not in metadata.columns or name in filled]
+        if unknown:
+            raise ConfigError(
+                f"{path} has no sigmas ({', '.join(unknown)}), by which sigma_max_nm (--sigma-max-nm) chooses rows; "
+                "omit that option."
+            )
     metadata.check_channel(path, view.channel)
     wanted = [*places, "x_sig", "y_sig", "z_sig", "prob", "channel", *windows, *([colour] if colour else [])]
     return [name for name in dict.fromkeys(wanted) if name in metadata.columns]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lls_decode.config import Geometry
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import ConfigError, TableError, shell_command
 from lls_decode.register.transformation import Transformation
 from lls_decode.table import (
     CHANNEL_COLUMN,
@@ -84,7 +84,7 @@ def apply_transformation(
                 writer.write(rows)
         except ValueError as error:
             raise TableError(
-                f"{table} is not sorted by frame; sort it with 'lls-decode import {table} SORTED.parquet'."
+                f"{table} is not sorted by frame; sort it with '{shell_command('import', table, 'SORTED.parquet')}'."
             ) from error
     return mover.num_moved
 

@@ -5,7 +5,7 @@ from typing import Final, Literal, get_args
 
 from scipy.spatial import cKDTree
 
-from lls_decode.errors import ConfigError
+from lls_decode.errors import ConfigError, TableError
 from lls_decode.register.beads import align_beads, find_beads
 from lls_decode.register.models import MODELS, ModelName
 from lls_decode.register.points import Cloud
@@ -20,6 +20,8 @@ _BEAD_SHARE: Final = 0.5
 _BEAD_RADIUS_NM: Final = 150.0
 _MIN_BEADS: Final = 6
 _FEW_POINTS: Final = 2_000
+_SIGMAS: Final = 5.0
+"""Standard deviations by which a result may exceed a limit."""
 
 
 def estimate(
@@ -63,10 +65,27 @@ def estimate(
     if method != "structure":
         beads = find_beads(fixed), find_beads(moving)
         if method == "beads" or _are_beads((fixed, moving), beads):
-            return _record(fixed, moving, align_beads(*beads, model, max_shift_nm=max_shift_nm, max_angle_rad=angle))
-    return _record(
-        fixed, moving, align_structure(fixed, moving, model, max_shift_nm=max_shift_nm, max_angle_rad=angle, seed=seed)
-    )
+            aligned = align_beads(*beads, model, max_shift_nm=max_shift_nm, max_angle_rad=angle)
+            return _within(_record(fixed, moving, aligned), max_shift_nm, max_angle_deg)
+    aligned = align_structure(fixed, moving, model, max_shift_nm=max_shift_nm, max_angle_rad=angle, seed=seed)
+    return _within(_record(fixed, moving, aligned), max_shift_nm, max_angle_deg)
+
+
+def _within(found: Transformation, max_shift_nm: float | None, max_angle_deg: float) -> Transformation:
+    """Return a map; refuse one that clearly exceeds the limits, which only the first step of the search obeys."""
+    shift, error = math.hypot(*found.shift_nm[:2]), math.hypot(*found.sigmas[:2])
+    angle, angle_error = abs(found.angle_deg), found.angle_sigma_deg
+    exceeds = []
+    if max_shift_nm is not None and shift > max_shift_nm + _SIGMAS * error:
+        exceeds.append(f"a shift of {shift:.1f} nm, above {max_shift_nm:g} nm (--max-shift-nm)")
+    if angle > max_angle_deg + _SIGMAS * angle_error:
+        exceeds.append(f"a rotation of {angle:.3g} degrees, above {max_angle_deg:g} degrees (--max-angle-deg)")
+    if exceeds:
+        raise TableError(
+            f"The best alignment of {found.moving} with {found.fixed} has {' and '.join(exceeds)}; raise the limit if "
+            "this is possible, or give tables that show the same structure."
+        )
+    return found
 
 
 def _are_beads(clouds: tuple[Cloud, Cloud], beads: tuple[Cloud, Cloud]) -> bool:

@@ -97,8 +97,9 @@ class Transformation(Config):
         return float(np.degrees(np.sqrt(slope @ covariance[axes:, axes:] @ slope)))
 
     def apply(self, position_N3: Floats) -> Floats:
-        """Return the moved points ``(N, 3)``; z is unchanged if the map has no z."""
-        return np.asarray(position_N3 @ self.matrix.T + self.offset_nm)
+        """Return the moved points ``(N, 3)``; z is unchanged if the map has no z, and infinite points have no place."""
+        with np.errstate(invalid="ignore"):  # infinity times 0
+            return np.asarray(position_N3 @ self.matrix.T + self.offset_nm)
 
     def sigma_at(self, position_ND: Floats) -> Floats:
         """Return the uncertainty ``(N, D)`` of moved points."""

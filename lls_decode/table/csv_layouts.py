@@ -4,10 +4,11 @@ This module holds what two higher floors need about csv: `export` (imported tabl
 """
 
 import csv
+import io
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +22,13 @@ from lls_decode.errors import TableError
 _ROWS_AT_ONCE: Final = 2**18
 _FIRST_ROWS: Final = 200
 _CELL_BYTES: Final = 12
+_COMMENT: Final = "#%"
 _QUOTED: Final = re.compile(r'"[^"]*"')
 _ONE_CELL: Final = re.compile(r'"([^"]|"")*[,;\t]([^"]|"")*"')
 _ARROW_COLUMN: Final = re.compile(r"In CSV column #(\d+)")
 _ARROW_VALUE: Final = re.compile(r"invalid value '([^']*)'")
+_BLANKS: Final = re.compile(rb" {2,}")
+_END_BLANKS: Final = re.compile(rb"^ | (?=[\r\n]*$)")
 _DECIMAL_COMMA: Final = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 
 
@@ -75,7 +79,9 @@ class CsvLayout:
     counts_from: Mapping[str, int] = field(default_factory=dict)
     """First number of each column that this program counts (0 or 1)."""
     units: Mapping[str, str] = field(default_factory=dict)
-    """Units of lengths by column name; nm where neither this mapping nor the name states a unit."""
+    """Units by column name; ours where neither this mapping nor the name states a unit."""
+    any_unit: bool = False
+    """Whether users choose the units that this program writes in brackets after its names."""
     footer: str = ""
     """Pattern of the lines that follow the rows."""
     asks: str = ""
@@ -88,6 +94,23 @@ class CsvLayout:
     def fits(self, header: Sequence[str]) -> bool:
         """Return whether a header has all required columns of this layout."""
         return all(name in header for name in self.required)
+
+    def renamed(self, names: Mapping[str, str], units: Mapping[str, str]) -> "CsvLayout":
+        """Return the layout with some of its column names replaced, and with units of the new names."""
+
+        def new(name: str) -> str:
+            return names.get(name, name)
+
+        return replace(
+            self,
+            required={new(name): ours for name, ours in self.required.items()},
+            optional={new(name): ours for name, ours in self.optional.items()},
+            other=tuple(map(new, self.other)),
+            order=tuple(map(new, self.order)),
+            together={new(name): new(other) for name, other in self.together.items()},
+            counts_from={new(name): first for name, first in self.counts_from.items()},
+            units={**{new(name): unit for name, unit in self.units.items()}, **units},
+        )
 
     def doubts(self, head: "CsvHead") -> tuple[str, ...]:
         """Return, in words, the signs that another program wrote a file with this header; empty without signs."""
@@ -144,6 +167,7 @@ THUNDERSTORM: Final = CsvLayout(
     ),
     together={"sigma1 [nm]": "z [nm]", "sigma2 [nm]": "sigma1 [nm]", "uncertainty_z [nm]": "z [nm]"},
     counts_from={"id": 1},
+    any_unit=True,
 )  # fmt: skip
 CHALLENGE: Final = CsvLayout(
     "SMLM challenge",
@@ -184,20 +208,21 @@ class CsvHead:
 def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
     """Read the header of a csv, and detect separator and decimal mark from the header and the first rows.
 
-    Lines that begin with ``#`` are skipped, unless the last of them names the columns of the numbers below. A header in
-    which each name is quoted may have been quoted again, as one cell, by a spreadsheet; such a header is unpacked.
+    Lines that begin with ``#`` or ``%`` are skipped, unless the last of them names the columns of the numbers below. A
+    header in which each name is quoted may have been quoted again, as one cell, by a spreadsheet; such a header is
+    unpacked. Rows may have an empty cell more than the header, or a quoted row name before the others, as R writes it.
 
     Parameters
     ----------
     separator
         One of the values of `SEPARATORS`; None: the one that splits the header into the most columns.
     """
-    number = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    number = next((n for n, line in enumerate(lines) if line.strip() and line[0] not in _COMMENT), len(lines))
     if number == len(lines):
         return CsvHead([], 0, CsvDialect(separator or ","))
     notes: tuple[str, ...] = ()
     line, num_lines = lines[number].rstrip("\r\n"), number + 1
-    comment = lines[number - 1].lstrip("# ").rstrip() if number else ""
+    comment = lines[number - 1].lstrip(f"{_COMMENT} ").rstrip() if number else ""
     if _ONE_CELL.fullmatch(line):
         line = _split(line, ",")[0]
         notes = ("a spreadsheet had turned the header into one quoted cell; it was unpacked",)
@@ -206,15 +231,24 @@ def read_header(lines: Sequence[str], separator: str | None = None) -> CsvHead:
         notes = ("column names were taken from the comment above the rows",)
     chosen = separator or _separator(line)
     names = [name.strip() for name in _split(line, chosen)]
+    quoted = all(f'"{name}"' in line for name in names[1 if notes else 0 :])
     dialect = CsvDialect(chosen, _decimal_mark(lines[num_lines:], chosen))
+    first = [row for row in lines[num_lines : num_lines + _FIRST_ROWS] if row.strip()]
+    rows = tuple(tuple(_split(row, chosen)) for row in first)
+    if rows and all(len(row) == len(names) + 1 for row in rows):
+        if not any(row[-1].strip() for row in rows):
+            names = [*names, ""]
+        elif all(row.startswith('"') for row in first):
+            names = ["", *names]
+            notes += ("the first cell of each row, which has no name, was taken for the name of the row",)
     return CsvHead(
         names,
         num_lines,
         dialect,
         notes + dialect.notes(),
-        quoted=all(f'"{name}"' in line for name in names[1 if notes else 0 :]),
+        quoted=quoted,
         comment=lines[0] if number else "",
-        rows=tuple(tuple(_split(row, chosen)) for row in lines[num_lines : num_lines + _FIRST_ROWS]),
+        rows=rows,
     )
 
 
@@ -278,7 +312,7 @@ def iter_numbers(
     any_given = False
     try:
         with pyarrow.csv.open_csv(
-            path,
+            text_file(path, head.dialect),
             read_options=pyarrow.csv.ReadOptions(
                 column_names=unique,
                 skip_rows=head.num_lines,
@@ -303,6 +337,37 @@ def iter_numbers(
         yield numbers(waiting)
 
 
+def text_file(path: Path, dialect: CsvDialect) -> Any:
+    """Return what Arrow's csv readers open: the path, or the text with single blanks if blanks separate cells."""
+    return pa.PythonFile(_SingleBlanks(path), mode="r") if dialect.separator == " " else path
+
+
+class _SingleBlanks(io.RawIOBase):
+    """Bytes of a text file in which each run of blanks is one blank, and lines have none at their ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._waiting = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes; none at the end of the file."""
+        while not self._waiting:
+            lines = self._file.readlines(2**20)
+            if not lines:
+                return b""
+            self._waiting = b"".join(_END_BLANKS.sub(b"", _BLANKS.sub(b" ", line)) for line in lines)
+        size = len(self._waiting) if size < 0 else size
+        given, self._waiting = self._waiting[:size], self._waiting[size:]
+        return given
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _reason(error: pa.ArrowInvalid, header: Sequence[str]) -> str:
     """Return Arrow's message with the column's name in place of its number, then what to do about it."""
     said = " ".join(str(error).split())
@@ -314,6 +379,7 @@ def _reason(error: pa.ArrowInvalid, header: Sequence[str]) -> str:
 
 
 def _split(line: str, separator: str) -> list[str]:
+    line = line.strip(" ") if separator == " " else line
     return next(csv.reader([line], skipinitialspace=separator != "\t", delimiter=separator), [])
 
 

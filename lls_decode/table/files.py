@@ -1,11 +1,15 @@
 """Files that appear whole or not at all: written under a temporary name, flushed to disk, then renamed."""
 
 import errno
+import re
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
@@ -14,6 +18,11 @@ from lls_decode.system import flush_file, flush_folder, remove, replace
 from lls_decode.table.marks import kind_of
 
 TEMPORARY_PREFIX = ".tmp-"
+SETTLE_S: Final = 0.5
+"""Time in seconds that threads of zarr need to finish their chunks after an error."""
+_SETTLE_POLL_S: Final = 0.05
+_SHORT_WRITE: Final = re.compile(r"\d+ requested and \d+ written")
+"""NumPy's message when a disk takes only a part of an array; it has no error number."""
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space, or choose another output folder",
@@ -22,7 +31,10 @@ _REASONS = {
     errno.EACCES: "permission is denied; change the rights of the folder, or choose another output folder",
     errno.EPERM: "the operation is not permitted; change the rights of the folder, or choose another output folder",
     errno.ENOENT: "the folder does not exist; create it",
+    errno.EISDIR: "a folder of that name exists; remove it, or choose another output folder",
     errno.EEXIST: "a file of that name exists where a folder is expected; choose another output folder",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ELOOP: "it leads through links that point at each other; choose another output folder",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
 }
 
@@ -115,9 +127,38 @@ def temporary_beside(final: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+@contextmanager
+def folder_beside(final: Path) -> Iterator[Path]:
+    """Give a new folder beside ``final`` for temporary files, and remove it in the end."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{final.stem}-", dir=final.parent))
+    try:
+        yield folder
+    except BaseException:
+        remove_folder(folder, settle_s=SETTLE_S)
+        raise
+    remove_folder(folder)
+
+
+def remove_folder(folder: Path, *, settle_s: float = 0.0) -> None:
+    """Remove a folder with everything in it.
+
+    Parameters
+    ----------
+    settle_s
+        Time to remove also what appears later: after an error, other threads of zarr finish the chunks that they write.
+    """
+    limit = time.monotonic() + settle_s
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if time.monotonic() >= limit:
+            return
+        time.sleep(_SETTLE_POLL_S)
+
+
 def output_error(path: Path, error: OSError) -> OutputError:
     """Return an error that says in one sentence why a path could not be written."""
-    reason = _REASONS.get(error.errno or 0) or f"{error.strerror or error}; check the disk"
+    number = errno.ENOSPC if error.errno is None and _SHORT_WRITE.search(str(error)) else error.errno
+    reason = _REASONS.get(number or 0) or f"{error.strerror or error}; check the disk"
     return OutputError(f"{path} cannot be written: {reason}.")
 
 

@@ -1,6 +1,5 @@
 """Folders that appear whole or not at all, and that replace only a folder of their own kind."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
 from lls_decode.outputs import check_first_write, check_not_around, is_forced, note_written
 from lls_decode.system import replace
-from lls_decode.table.files import TEMPORARY_PREFIX, output_error
+from lls_decode.table.files import folder_beside, output_error
 
 
 @contextmanager
@@ -39,12 +38,12 @@ def folder_written_aside(
     refuse_remote_output(final)
     _check_replaceable(final, kind, is_of_kind, is_ours)
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY_PREFIX}{final.stem}-", dir=final.parent) as aside:
-            written = Path(aside) / "written"
+        with folder_beside(final) as aside:
+            written = aside / "written"
             yield written
             _check_replaceable(final, kind, is_of_kind, is_ours)
             if final.exists():
-                replace(final, Path(aside) / "replaced")
+                replace(final, aside / "replaced")
             replace(written, final)
             note_written(final)
     except OSError as error:

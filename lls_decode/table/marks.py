@@ -94,8 +94,10 @@ def _matlab(path: Path, head: bytes) -> str | None:
 def _hdf5(path: Path, head: bytes) -> str | None:
     if not head.startswith(b"\x89HDF"):
         return None
-    import h5py
-
+    try:
+        import h5py
+    except ImportError:  # its writer is unknown, so the file is not replaced
+        return None
     with suppress(RuntimeError), h5py.File(path, "r") as file:
         if "locs" in file and "metadata" in file:
             steps = parse_json(file["metadata"][()])

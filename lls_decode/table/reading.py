@@ -179,6 +179,13 @@ def _open(path: str | Path) -> pq.ParquetFile:
         raise TableError(f"{path} is not a file; expected a Parquet table.")
     note_read(path)
     try:
+        with Path(path).open("rb") as file:
+            start = file.read(4)
+        if start and start != b"PAR1":
+            raise TableError(
+                f"{path} cannot be read as a Parquet table, since it is a file of another kind; convert a csv, or a "
+                "table of another program, with 'lls-decode import'."
+            )
         return pq.ParquetFile(path, page_checksum_verification=True)
     except UNREADABLE as error:
         raise _damaged(path, error) from error

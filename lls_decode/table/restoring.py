@@ -5,6 +5,7 @@ all of them may encode values with a dictionary. None of this changes a value, s
 that do not fit the type of their column (a frame of 2.5, a missing plane) are refused.
 """
 
+import difflib
 from typing import Any, Final
 
 import numpy as np
@@ -13,8 +14,9 @@ import pyarrow.compute as pc
 
 from lls_decode.errors import TableError
 from lls_decode.table.metadata import ColumnInfo, TableMetadata
-from lls_decode.table.schema import COLUMNS, SAMPLE_COLUMNS
+from lls_decode.table.schema import CHANNEL_COLUMN, COLUMNS, SAMPLE_COLUMNS
 
+_REQUIRED: Final = ("frame", "x_nm", "y_nm")
 _PANDAS_INDEX: Final = "__index_level_"
 _KNOWN: Final = {column.name: column for column in COLUMNS}
 
@@ -25,7 +27,7 @@ def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -
     Raises
     ------
     TableError
-        A column occurs twice or is not numeric, or some of the sample coordinates are missing.
+        A column occurs twice or is not numeric, or frame, x, y or some of the sample coordinates are missing.
     """
     names = [name for name in found.names if not name.startswith(_PANDAS_INDEX)]
     for name in names:
@@ -33,6 +35,12 @@ def restored_schema(found: pa.Schema, metadata: TableMetadata, *, source: Any) -
             raise TableError(
                 f"{source} has {names.count(name)} columns {name!r}, expected one; rename or drop the others."
             )
+    for name in _REQUIRED:
+        if name not in names and (name in metadata.columns or not metadata.columns):
+            close = difflib.get_close_matches(name, [other.lower() for other in names], n=1, cutoff=0.5)
+            similar = [other for other in names if other.lower() in close]
+            hint = f" (is it {similar[0]!r}?)" if similar else ""
+            raise TableError(f"{source} has no column {name}{hint}, which every table has; keep its name.")
     sample = [column.name for column in SAMPLE_COLUMNS if column.name in names]
     if 0 < len(sample) < len(SAMPLE_COLUMNS):
         raise TableError(
@@ -65,7 +73,8 @@ def _field(found: pa.Field, info: ColumnInfo | None, source: Any) -> pa.Field:
     if wanted is None or not _is_number(wanted):
         return pa.field(found.name, stored, found.nullable, found.metadata)
     if not _is_number(stored):
-        raise TableError(f"{source} has column {found.name} of type {found.type}, expected numbers; convert it.")
+        advice = "number the channels, from 0" if found.name == CHANNEL_COLUMN.name else "convert it"
+        raise TableError(f"{source} has column {found.name} of type {found.type}, expected numbers; {advice}.")
     about = info or (known and ColumnInfo(type=str(wanted), unit=known.unit, description=known.description))
     unit, description = (about.unit, about.description) if about else ("", "")
     return pa.field(found.name, wanted, nullable=False, metadata={"unit": unit, "description": description})

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lls_decode.config import TrainingConfig
 from lls_decode.documents import read_json
+from lls_decode.errors import ConfigError, read_from
 from lls_decode.model.network import LocNet
 from lls_decode.simulate import TrainingBatch
-from lls_decode.system import remove, replace
+from lls_decode.system import remove
+from lls_decode.table import remove_leftovers, written_aside
 from lls_decode.training.ahead import batch_source, simulate_step
 from lls_decode.training.average import WeightAverage
 from lls_decode.training.origin.parent import Parent
@@ -97,23 +99,34 @@ def save_state(state: State, out: Path) -> None:
         "best": None if state.best is None else [state.best.efficiency, state.best.step],
         "converged": state.converged,
     }
-    save_file(tensors, out / record["tensors"])
-    aside = out / ".checkpoint.json"
-    aside.write_text(json.dumps(record), encoding="utf-8")
-    replace(aside, out / "checkpoint.json")
+    with written_aside(out / record["tensors"], own_folder=True) as aside:
+        aside.write_bytes(save(tensors))
+    with written_aside(out / "checkpoint.json", own_folder=True) as aside:
+        aside.write_text(json.dumps(record), encoding="utf-8")
+    remove_leftovers(out)
     for old in out.glob("checkpoint-*.safetensors"):
         if old.name != record["tensors"]:
             remove(old)
 
 
 def restore_state(state: State, out: Path) -> None:
-    """Restore the state from the checkpoint of a folder, if there is one."""
+    """Restore the state from the checkpoint of a folder, if there is one.
+
+    Raises
+    ------
+    ConfigError
+        The checkpoint is damaged.
+    """
     path = out / "checkpoint.json"
-    if not path.exists():
-        return
+    if path.exists():
+        with read_from(path, ConfigError, "restore it and its .safetensors file, or delete it to begin again"):
+            _restore(state, path)
+
+
+def _restore(state: State, path: Path) -> None:
     record = read_json(path)
     # clone the tensors: the optimizer keeps them, and Windows cannot delete a memory-mapped file
-    tensors = {name: tensor.clone() for name, tensor in load_file(out / record["tensors"]).items()}
+    tensors = {name: tensor.clone() for name, tensor in load_file(path.parent / record["tensors"]).items()}
     state.network.load_state_dict(_under("network.", tensors))
     if state.average is not None:
         # folders of earlier versions have no average: start it with the weights of the checkpoint

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lls_decode.drawing import can_draw, save_png
+from lls_decode.errors import ConfigError, read_from
 from lls_decode.table import written_aside
 from lls_decode.training.loss import Losses
 
@@ -64,7 +65,7 @@ def read_curve(out: Path) -> list[Row]:
     path = out / "curve.csv"
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
+    with read_from(path, ConfigError, "restore it, or delete it"), path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 

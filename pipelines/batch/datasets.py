@@ -6,6 +6,7 @@ the dataset keeps it when further datasets are added to the archive.
 
 import csv
 import difflib
+import io
 import itertools
 import os
 import re
@@ -14,18 +15,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
 from pydantic import Field, field_validator
 
 from lls_decode.addresses import Address, is_address, parse_address, refuse_remote_output, resolve_dataset
 from lls_decode.config import Config, RunConfig, change, load, parse
-from lls_decode.documents import DocumentError, parse_yaml
+from lls_decode.documents import DocumentError, parse_yaml, read_text
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.frames.storage.stores import find_stores
 from lls_decode.models import as_run_config, find_bundle
-from lls_decode.system import IGNORES_CASE, portable_name
+from lls_decode.system import IGNORES_CASE, portable_name, real_path
 
 N = TypeVar("N")
 _WILDCARDS = re.compile(r"[*?\[]")
@@ -70,6 +71,17 @@ class EntrySettings(BatchSettings):
     """Path or address of the dataset."""
     out: str | None = None
     """Name of its run folder; None: derived from the path of the dataset."""
+
+    @field_validator("out")
+    @classmethod
+    def _inside_the_batch(cls, out: str | None) -> str | None:
+        if out is not None:
+            parts = out.replace("\\", "/").split("/")
+            if PureWindowsPath(out).anchor or {"", ".", ".."} & set(parts) or not out.isprintable():
+                raise ValueError(
+                    "expected a name, or names separated by '/', inside the folder of the batch, without '..'"
+                )
+        return out
 
 
 def _or_path(schema: dict[str, Any]) -> None:
@@ -121,7 +133,7 @@ def read_datasets(source: str | Path, out: Path, *, settings: BatchSettings) -> 
     if kind not in (".yaml", ".yml", ".csv"):
         paths, root = _find(source, settings)
         return _resolve([EntrySettings(dataset=path) for path in paths], out, settings, root)
-    folder = Path(source).resolve().parent
+    folder = real_path(source).parent
     job = _read_sheet(Path(source)) if kind == ".csv" else load(BatchFile, source)
     shared = BatchSettings(
         model=settings.model or _beside(folder, job.defaults.model),
@@ -215,21 +227,20 @@ def _read_sheet(path: Path) -> BatchFile:
     """Read a ``.csv`` table of datasets. Empty cells are ignored; the cells of dotted columns are YAML values."""
     entries = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            _check_columns(path, reader.fieldnames or ())
-            for row in reader:
-                cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
-                if None in row or (cells and "dataset" not in cells):
-                    raise ConfigError(
-                        f"{path}, line {reader.line_num}: expected a dataset, and at most as many cells as columns."
-                    )
-                if cells:
-                    own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
-                    entries.append({**own, "changes": {key: parse_yaml(text) for key, text in cells.items()}})
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+        _check_columns(path, reader.fieldnames or ())
+        for row in reader:
+            cells = {key: text.strip() for key, text in row.items() if isinstance(text, str) and text.strip()}
+            if None in row or (cells and "dataset" not in cells):
+                raise ConfigError(
+                    f"{path}, line {reader.line_num}: expected a dataset, and at most as many cells as columns."
+                )
+            if cells:
+                own = {key: cells.pop(key) for key in _COLUMNS if key in cells}
+                entries.append({**own, "changes": {key: parse_yaml(text) for key, text in cells.items()}})
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); give the path of a .csv table.") from error
-    except (UnicodeDecodeError, csv.Error, DocumentError) as error:
+    except (csv.Error, DocumentError) as error:
         raise ConfigError(f"{path} is not a table of datasets ({' '.join(str(error).split())}).") from error
     return parse(BatchFile, {"datasets": entries}, source=str(path))
 

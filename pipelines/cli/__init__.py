@@ -21,6 +21,7 @@ from .data import convert, inspect, preview
 from .guarding import guard
 from .machines import cluster, doctor
 from .models import model
+from .options import PrintableFormatter, echo
 from .runs.batch import batch
 from .runs.report import report
 from .runs.run import demo, merge, run
@@ -54,28 +55,51 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         status = cli.main(args=arguments, prog_name="lls-decode", standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
     except LlsDecodeError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
+        echo(f"Error: {_shortened(str(error))}", err=True, kept="")
         sys.exit(error.exit_status)
     except click.ClickException as error:
         said = io.StringIO()
         error.show(said)
-        click.echo(printable(said.getvalue()), err=True, nl=False)
+        echo(_shortened(said.getvalue()), err=True, nl=False)
         sys.exit(EXIT_USAGE)
     except Interrupted as interrupt:
-        click.echo(f"{interrupt.name}: interrupted; rerun the same command to resume.", err=True)
+        echo(f"{interrupt.name}: interrupted; rerun the same command to resume.", err=True)
         sys.exit(interrupt.exit_status)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        _log_traceback()
+        echo(f"Error: {_shortened(_refused_by_system(error))}", err=True, kept="")
+        sys.exit(EXIT_USAGE)
+    except MemoryError:
+        _log_traceback()
+        echo(
+            "Error: this computer has not enough free memory for this command; close other programs, or give it less "
+            "data at a time.",
+            err=True,
+        )
+        sys.exit(EXIT_USAGE)
 
 
-def printable(message: str) -> str:
-    """Return a message that is safe to print: control characters escaped, long texts cut at `_MOST_SIGNS`."""
-    words = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in message[:_MOST_SIGNS])
-    return words + (" ..." if len(message) > _MOST_SIGNS else "")
+def _refused_by_system(error: OSError) -> str:
+    """Return a message about a path or resource that the operating system refused and no other code expected."""
+    names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return (
+        f"{names or 'the operating system'}: {error.strerror or error}; check that the path is right, that you may use "
+        "it, and that its disk is not full ('lls-decode -v' shows where it happened)."
+    )
+
+
+def _log_traceback() -> None:
+    logging.getLogger(__name__).debug("unexpected error", exc_info=True)
+
+
+def _shortened(message: str) -> str:
+    return message[:_MOST_SIGNS] + (" ..." if len(message) > _MOST_SIGNS else "")
 
 
 class SectionedGroup(click.Group):
@@ -98,13 +122,9 @@ def cli(verbose: bool) -> None:
 
     Reads zarr, writes Parquet. Start with 'lls-decode demo', then 'lls-decode inspect DATASET'.
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
-    )
+    shown = logging.StreamHandler(sys.stderr)
+    shown.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[shown], force=True)
 
 
 for commands in SECTIONS.values():

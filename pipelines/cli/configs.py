@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig, load, load_run_config
+from lls_decode.config.base import read_mapping
 from lls_decode.config.commented import in_yaml_words
-from lls_decode.errors import ConfigError
+from lls_decode.documents import read_text
+from lls_decode.errors import ConfigError, shell_command
 from lls_decode.models import find_config, shipped
 from lls_decode.outputs import is_forced
 from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
 
 from .guarding import OutputPath
-from .options import changed, echo_json, set_option, square_pixel
+from .options import changed, echo, echo_json, set_option, square_pixel
 from .parameters import ANY_CONFIG
 
 if TYPE_CHECKING:
@@ -37,18 +39,23 @@ def config() -> None:
 @click.argument("name", type=ANY_CONFIG, default="run")
 def show(name: str) -> None:
     """Print a shipped configuration, or the defaults of 'lls-decode run'."""
-    click.echo(RunConfig().to_yaml() if name == "run" else find_config(name).read_text(encoding="utf-8"), nl=False)
+    if name == "run":
+        echo(RunConfig().to_yaml(), nl=False)
+        return
+    path = find_config(name)
+    read_mapping(path)  # refuses a file that is no configuration
+    echo(read_text(path), nl=False, kept="\n\r\t")
 
 
 @config.command("list", epilog="Example: lls-decode config list")
 def list_configs() -> None:
     """List the configurations that ship with the package."""
-    click.echo("run            default run configuration")
+    echo("run            default run configuration")
     for name, path in shipped(".yaml").items():
-        click.echo(f"{name:<14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
-    click.echo("\npresets of 'lls-decode config init'")
+        echo(f"{name:<14} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
+    echo("\npresets of 'lls-decode config init'")
     for name in PRESETS:
-        click.echo(f"{name:<14} {describe_preset(name)}")
+        echo(f"{name:<14} {describe_preset(name)}")
 
 
 @config.command(
@@ -74,13 +81,13 @@ def init(
     gpu: bool,
     changes: tuple[str, ...],
 ) -> None:
-    r"""Write a commented training configuration for your microscope.
+    """Write a commented training configuration for your microscope.
 
     \b
     lls-paint    stage-scanned lattice light-sheet; context from neighbouring planes of the sweep
     astigmatism  astigmatic 3-D movies; context from neighbouring frames in time
     2d           2-D movies; context from neighbouring frames in time
-    """
+    """  # noqa: D301  (click recognizes the character, not the escape)
     from lls_decode.table import written_aside
 
     if out.exists() and not is_forced():
@@ -90,7 +97,8 @@ def init(
     made = changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)
     with written_aside(out) as aside:
         aside.write_text(preset_text(made, preset=preset, path=out), encoding="utf-8")
-    click.echo(f"{out} written; edit it, then: lls-decode train --config {out} --out work/{made.name}")
+    command = shell_command("train", "--config", out, "--out", f"work/{made.name}")
+    echo(f"{out} written; edit it, then: {command}")
 
 
 @config.command(epilog="Example: lls-decode config check my-run.yaml --kind run")
@@ -103,7 +111,7 @@ def check(path: Path, kind: str) -> None:
     else:
         kinds: dict[str, type[Config]] = {"training": TrainingConfig, "movie": MovieConfig}
         load(kinds[kind], path)
-    click.echo(f"{path} is a valid {kind} configuration.")
+    echo(f"{path} is a valid {kind} configuration.")
 
 
 @config.command(

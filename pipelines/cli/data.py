@@ -12,7 +12,7 @@ from lls_decode.models import as_run_config
 
 from .guarding import OutputPath
 from .inputs import InputOptions, input_options
-from .options import changed, echo_json, json_option, like_option, progress_bar, set_option, square_pixel
+from .options import changed, echo, echo_json, json_option, like_option, progress_bar, set_option, square_pixel
 from .parameters import ANY_PATH, MODEL, LazyHelpCommand
 
 
@@ -88,21 +88,21 @@ def _echo_summary(summary: dict[str, Any]) -> None:
     for name, value in summary.items():
         if name == "notes":
             for note in value:
-                click.echo(f"{'note':<24} {note}")
+                echo(f"{'note':<24} {note}")
         elif isinstance(value, dict):
             told = {
                 key: f"{item:.6g}" if isinstance(item, float) else item
                 for key, item in value.items()
                 if item is not None
             }
-            click.echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
+            echo(f"{name:<24} {', '.join(f'{key} {item}' for key, item in told.items())}")
         elif name == "missing":
             for item in value:
-                click.echo(f"{'missing':<24} {item}")
+                echo(f"{'missing':<24} {item}")
         elif isinstance(value, list):
-            click.echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
+            echo(f"{name:<24} {', '.join(map(str, value)) or 'none'}")
         elif value is not None:
-            click.echo(f"{name:<24} {value}")
+            echo(f"{name:<24} {value}")
 
 
 def _movie_formats() -> str:
@@ -172,9 +172,7 @@ def convert(
             progress=progress,
         )
     size = source.layout
-    click.echo(
-        f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels"
-    )
+    echo(f"{out}: {size.num_volumes} volumes x {size.planes_per_volume} planes of {size.height} x {size.width} pixels")
 
 
 @click.command(
@@ -183,7 +181,9 @@ def convert(
 )
 @click.argument("dataset", type=ANY_PATH)
 @click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
-@click.option("--out", default="preview.png", show_default=True, type=OutputPath(), help="Picture to write (.png).")
+@click.option(
+    "--out", default="preview.png", show_default=True, type=OutputPath(".png"), help="Picture to write (.png)."
+)
 @click.option(
     "--volume",
     type=click.IntRange(0),
@@ -213,8 +213,8 @@ def preview(
     config = changed(change(config, inputs.changes(), source="command line"), changes)
     result = draw_preview(dataset, find_bundle(model), out, config=config, volume=volume, force=force)
     for note in result.notes:
-        click.echo(f"note       {note}")
-    click.echo(
+        echo(f"note       {note}")
+    echo(
         f"{out}: {result.num_localizations} localizations in {result.num_frames} frames, {result.seconds:.1f} s "
         f"({result.num_frames / result.seconds:.1f} frames/s in this process)"
     )

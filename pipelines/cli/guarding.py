@@ -7,21 +7,44 @@ noted where they are opened. The decision itself is made where files are written
 """
 
 import functools
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lls_decode.errors import ConfigError
+from lls_decode.outputs import check_not_in_store, note_read
 from lls_decode.outputs import command as running_command
-from lls_decode.outputs import note_read
+
+_NOT_UTF8 = re.compile("[\ud800-\udfff]")
+"""Characters by which Python represents the bytes of a file name that are not UTF-8."""
 
 
 class OutputPath(click.Path):
     """Path that the command writes: a file, or a folder for several files."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: str = "") -> None:
         super().__init__(path_type=Path)
+        self._ending = ending
+        """Required ending of a file of which the command writes only one kind; empty: any."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; refuse another ending than the required one, since the contents would not fit the name."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if self._ending and path.suffix.lower() != self._ending:
+            self.fail(
+                f"{str(path)!r} is written as {self._ending}; name it {path.name.partition('.')[0]}{self._ending}.",
+                param,
+                ctx,
+            )
+        return path
+
+
+class OutputFolder(OutputPath):
+    """Folder for several files that the command writes; it must not be a zarr store."""
 
 
 def guard(command: click.Command) -> None:
@@ -30,8 +53,12 @@ def guard(command: click.Command) -> None:
         for each in command.commands.values():
             guard(each)
         return
+    if command.callback is not None:
+        inputs = {str(param.name) for param in command.params if not isinstance(param.type, OutputPath)}
+        command.callback = _checking_names(command.callback, exempt=inputs if command.name == "convert" else set())
     positional = {str(param.name) for param in command.params if isinstance(param, click.Argument)}
-    outputs = {str(param.name) for param in command.params if isinstance(param.type, OutputPath)}
+    types = {str(param.name): param.type for param in command.params if isinstance(param.type, OutputPath)}
+    outputs = set(types)
     callback = command.callback
     if callback is None:
         return
@@ -51,10 +78,30 @@ def guard(command: click.Command) -> None:
         force = given["force"] if has_force else given.pop("force")
         written = [given[name] for name in given if name in outputs and given[name] is not None]
         with running_command(reads=_reads(given, outputs, positional), outputs=written, force=force, advice=advice):
+            for name in outputs:
+                if given[name] is not None:
+                    check_not_in_store(given[name], is_folder=isinstance(types[name], OutputFolder))
             _check(written)
             return callback(**given)
 
     command.callback = guarded
+
+
+def _checking_names(callback: Callable[..., Any], *, exempt: set[str]) -> Callable[..., Any]:
+    """Wrap a command so that it refuses paths that are not UTF-8, which Parquet, zarrs and safetensors cannot open."""
+
+    @functools.wraps(callback)
+    def check(**given: Any) -> Any:
+        for name, value in given.items():
+            for item in value if isinstance(value, tuple) else (value,):
+                if name not in exempt and isinstance(item, str | Path) and _NOT_UTF8.search(str(item)):
+                    raise ConfigError(
+                        f"{item} has a name that is not UTF-8; rename the file or folder, or give a link to "
+                        "it with another name ('lls-decode convert' reads any name)."
+                    )
+        return callback(**given)
+
+    return check
 
 
 def _reading(callback: Callable[..., Any], positional: set[str]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .options import echo_json, json_option
+from .options import echo, echo_json, json_option
 from .parameters import SITE
 
 
@@ -19,11 +19,9 @@ def list_sites() -> None:
     from lls_decode.cluster.site import shipped_profiles
 
     for name, path in shipped_profiles().items():
-        click.echo(f"{name:<12} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ').partition('. ')[0]}")
-    click.echo(
-        "PATH.yaml    your own profile ('lls-decode cluster show slurm --profile > PATH.yaml' writes a template)"
-    )
-    click.echo("tcp://...    a Dask scheduler that is already running")
+        echo(f"{name:<12} {path.read_text(encoding='utf-8').splitlines()[0].lstrip('# ').partition('. ')[0]}")
+    echo("PATH.yaml    your own profile ('lls-decode cluster show slurm --profile > PATH.yaml' writes a template)")
+    echo("tcp://...    a Dask scheduler that is already running")
 
 
 @cluster.command(
@@ -44,7 +42,7 @@ def show_site(site: str, as_profile: bool, out: Path) -> None:
     if scripts is None:
         path = shipped_profiles().get(site, Path(site))
         scripts = path.read_text(encoding="utf-8") if path.is_file() else profile.to_yaml()
-    click.echo(scripts, nl=False)
+    echo(scripts, nl=False)
 
 
 @click.command(
@@ -76,5 +74,5 @@ def doctor(out: Path, site: str | None, as_json: bool) -> int:
         echo_json([check.to_dict() for check in checks])
     else:
         for item in checks:
-            click.echo(f"{item.state:<5} {item.name:<12} {item.words}")
+            echo(f"{item.state:<5} {item.name:<12} {item.words}")
     return int(any(item.state == "wrong" for item in checks))

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 import yaml
 
-from lls_decode.errors import BundleError
+from lls_decode.errors import BundleError, shell_command
 from lls_decode.models import find_bundle, shipped
 
 from .guarding import OutputPath
-from .options import chosen_device, device_option, echo_json, echo_score, json_option
+from .options import chosen_device, device_option, echo, echo_json, echo_score, json_option
 from .parameters import MODEL
 
 
@@ -23,20 +23,24 @@ def model() -> None:
     epilog="Example: lls-decode model info lls-paint --figure reliability.png",
 )
 @click.argument("bundle", type=MODEL)
-@click.option("--figure", type=OutputPath(), help="Picture to write (.png): reliability of probabilities and sigmas.")
+@click.option(
+    "--figure", type=OutputPath(".png"), help="Picture to write (.png): reliability of probabilities and sigmas."
+)
 @json_option
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
     """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are."""
     from lls_decode.model.info import bundle_digest, read_bundle_info
+    from lls_decode.model.weights import check_weights
     from lls_decode.pictures.calibration_figure import calibration_figure
 
     path = find_bundle(bundle)
     found = read_bundle_info(path)
+    check_weights(path)
     if figure is not None:
         if found.scaling.calibration is None:
             raise BundleError(
-                f"{bundle} has no calibration, so there is nothing to draw; add one with 'lls-decode model "
-                f"recalibrate {bundle} --out NEW.lls'."
+                f"{bundle} has no calibration, so there is nothing to draw; add one with "
+                f"'{shell_command('model', 'recalibrate', bundle, '--out', 'NEW.lls')}'."
             )
         calibration_figure(figure, found.scaling.calibration, title=found.name)
     record = {"path": str(path), "digest": bundle_digest(path), **found.to_dict()}
@@ -44,7 +48,7 @@ def info(bundle: str, figure: Path | None, as_json: bool) -> None:
         echo_json(record)
     else:
         record["training"] = {name: value for name, value in record["training"].items() if name != "curve"}
-        click.echo(yaml.safe_dump(record, sort_keys=False), nl=False)
+        echo(yaml.safe_dump(record, sort_keys=False), nl=False)
 
 
 @model.command(
@@ -69,7 +73,7 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
 
     info = import_decode(weights, params, out, name=name, licence=licence)
     low, high = info.z_range_nm
-    click.echo(
+    echo(
         f"{out}: {info.network.filters} filters, context {info.network.context}, pixel {info.pixel_size.x_nm:g} x "
         f"{info.pixel_size.y_nm:g} nm (x, y), z {low:g} to {high:g} nm, {info.camera.kind} camera"
     )
@@ -111,12 +115,12 @@ def recalibrate(bundle: str, out: Path, device: str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"model      {made.bundle}")
-    click.echo("factors    " + "  ".join(f"{name} {value:.3f}" for name, value in factors.items()))
+    echo(f"model      {made.bundle}")
+    echo("factors    " + "  ".join(f"{name} {value:.3f}" for name, value in factors.items()))
     if made.scaling.calibration is not None:
-        click.echo("\n".join(describe_calibration(made.scaling.calibration)))
+        echo("\n".join(describe_calibration(made.scaling.calibration)))
     if made.detection is not None:
-        click.echo("\n".join(describe_thresholds(made.detection)))
+        echo("\n".join(describe_thresholds(made.detection)))
     echo_score(made.accuracy)
 
 
@@ -127,7 +131,7 @@ def list_models() -> None:
 
     for name, path in shipped(".lls").items():
         record = read_bundle_info(path)
-        click.echo(
+        echo(
             f"{name:<12} {record.network.filters} filters, context {record.network.context}, pixel "
             f"{record.pixel_size.x_nm:g} nm, z {record.z_range_nm[0]:g} to {record.z_range_nm[1]:g} nm"
         )

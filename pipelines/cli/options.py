@@ -153,9 +153,30 @@ def chosen_device(name: str) -> Any:
     return choose_device(parse(ComputeConfig, {"device": name}, source="--device"))
 
 
+def printable(text: str, *, kept: str = "") -> str:
+    """Return a text with control characters escaped, except ``kept``, so that it cannot change the terminal.
+
+    Names of files and contents of metadata may hold escape sequences, line breaks, and bytes that are not text.
+    """
+    return "".join(sign if sign.isprintable() or sign in kept else repr(sign)[1:-1] for sign in text)
+
+
+def echo(text: object, *, err: bool = False, nl: bool = True, kept: str = "\n") -> None:
+    """Print a text by `printable`."""
+    click.echo(printable(str(text), kept=kept), err=err, nl=nl)
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formatter of log records that passes the texts through `printable`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return printable(super().format(record), kept="\n\t")
+
+
 def echo_json(value: Any) -> None:
     """Print a value as JSON."""
-    click.echo(json.dumps(value, indent=1, default=str))
+    echo(json.dumps(value, indent=1, default=str))
 
 
 @contextmanager
@@ -192,7 +213,7 @@ def camera_pixel(x_nm: float, y_nm: float) -> PixelSize:
 def echo_score(score: "Score", *, has_z: bool = True) -> None:
     """Print an `lls_decode.evaluate.Score` in five lines; omit axial values unless `has_z`."""
     s = score.to_dict()
-    click.echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")
+    echo(f"truth {s['num_truth']}, found {s['num_found']}, matched {s['true_positives']}")
     for label, names in (
         ("detection", ("jaccard", "precision", "recall")),
         ("precision, nm", ("rmse_lateral_nm", "rmse_x_nm", "rmse_y_nm", "rmse_axial_nm")),
@@ -200,7 +221,7 @@ def echo_score(score: "Score", *, has_z: bool = True) -> None:
         ("error / sigma", ("zscore_x", "zscore_y", "zscore_z", "zscore_photons")),
     ):
         values = "  ".join(f"{name} {s[name]:.3g}" for name in names if _is_told(name, s[name], has_z))
-        click.echo(f"{label:<14} {values}")
+        echo(f"{label:<14} {values}")
 
 
 def _is_told(name: str, value: float | int | None, has_z: bool) -> bool:

@@ -7,8 +7,8 @@ import click
 from lls_decode.config import RunConfig, load_run_config
 from lls_decode.models import find_bundle
 
-from .guarding import OutputPath
-from .options import changed, echo_json, json_option, progress_bar, set_option
+from .guarding import OutputFolder
+from .options import changed, echo, echo_json, json_option, progress_bar, set_option
 from .parameters import ANY_PATH, MODEL
 
 
@@ -21,7 +21,7 @@ from .parameters import ANY_PATH, MODEL
 @click.option(
     "--model", type=MODEL, required=True, help="Model to measure: a bundle (.lls), or the name of a shipped one."
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder to write spike_in.json, .parquet and .png to.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder to write spike_in.json, .parquet and .png to.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @set_option
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF from 'calibrate' to use instead of the model's.")
@@ -90,9 +90,9 @@ def spike_in(
             progress=progress,
         )
     for note in result.notes:
-        click.echo(f"note       {note}", err=True)
+        echo(f"note       {note}", err=True)
     if as_json:
         echo_json(result.report.to_dict())
         return
     for line in (*describe(result.report), f"written    {result.scores}, {result.table.name}, {result.picture.name}"):
-        click.echo(line)
+        echo(line)

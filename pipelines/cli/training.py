@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lls_decode.config import MovieConfig
+from lls_decode.errors import shell_command
 from lls_decode.models import as_config, as_run_config
 
-from .guarding import OutputPath
-from .options import camera_pixel, changed, device_option, echo_json, json_option, progress_bar, set_option
+from .guarding import OutputFolder, OutputPath
+from .options import camera_pixel, changed, device_option, echo, echo_json, json_option, progress_bar, set_option
 from .parameters import ANY_PATH, MODEL, MOVIE_CONFIG, TRAINING_CONFIG
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     required=True,
     help="Movie configuration (YAML), or the name of a shipped one (demo-movie).",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder to write the movie to.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder to write the movie to.")
 @set_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing movie.")
 def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: bool) -> None:
@@ -37,9 +38,7 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     config = changed(as_config(MovieConfig, config_path), changes)
     with progress_bar("simulating frames") as progress:
         movie = simulate_movie(config, out, overwrite=overwrite, progress=progress)
-    click.echo(
-        f"frames     {movie.store}\ntruth      {movie.truth} ({movie.num_truth} rows)\nrun with   {movie.run_config}"
-    )
+    echo(f"frames     {movie.store}\ntruth      {movie.truth} ({movie.num_truth} rows)\nrun with   {movie.run_config}")
 
 
 @click.command(
@@ -52,7 +51,7 @@ def simulate(config_path: str, out: Path, changes: tuple[str, ...], overwrite: b
     type=TRAINING_CONFIG,
     help="Training configuration (YAML), or the name of a shipped one.  [default: that of --init-from]",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Training folder; rerun the same command to resume.")
+@click.option("--out", required=True, type=OutputFolder(), help="Training folder; rerun the same command to resume.")
 @set_option
 @click.option("--init-from", type=MODEL, help="Fine-tune this model: a bundle (.lls), or the name of a shipped one.")
 @click.option(
@@ -103,13 +102,13 @@ def train(
             progress=progress,
         )
     if result is None:
-        click.echo(f"stopped with a checkpoint in {out}; rerun the same command to resume.")
+        echo(f"stopped with a checkpoint in {out}; rerun the same command to resume.")
         return
-    click.echo(f"model      {result.bundle}")
+    echo(f"model      {result.bundle}")
     for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
-        click.echo(f"{name:<16} {result.accuracy[name]}")
+        echo(f"{name:<16} {result.accuracy[name]}")
     if result.detection is not None:
-        click.echo("\n".join(describe_thresholds(result.detection)))
+        echo("\n".join(describe_thresholds(result.detection)))
 
 
 @click.command(
@@ -139,7 +138,9 @@ def train(
     "--gain-adu-per-e", type=float, default=1.0, show_default=True,
     help="Camera gain, counts per electron; for an EMCCD give twice the gain.",
 )  # fmt: skip
-@click.option("--report", type=OutputPath(), help="Picture to write (.png): the PSF, its residuals and its precision.")
+@click.option(
+    "--report", type=OutputPath(".png"), help="Picture to write (.png): the PSF, its residuals and its precision."
+)
 @click.option(
     "--photons",
     type=click.FloatRange(0, min_open=True),
@@ -215,23 +216,23 @@ def calibrate(
 def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) -> None:
     """Print which beads a PSF was made from and how accurate it is."""
     for line in found.left_out:
-        click.echo(f"left out   {line}", err=True)
+        echo(f"left out   {line}", err=True)
     for line in found.notes:
-        click.echo(f"note       {line}", err=True)
-    click.echo(
+        echo(f"note       {line}", err=True)
+    echo(
         f"psf        {out}  ({summary['beads_used']} beads, z {summary['z_range_nm'][0]:g} to "
         f"{summary['z_range_nm'][1]:g} nm)"
     )
-    click.echo(
+    echo(
         f"z          fitted minus stage z within {summary['within_nm']:g} nm, in held-out slices: "
         f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
     )
     why = "as given" if found.focus_given else "the middle of the sharp slices; change it with --focus-slice"
-    click.echo(
+    echo(
         f"focus      z = 0 is slice {summary['focus_slice']:g} of 0 to {summary['num_slices'] - 1}, "
         f"{summary['focus_from_middle_nm']:+g} nm from the middle of the scan ({why})"
     )
-    click.echo(
+    echo(
         f"bound      x {summary['bound_x_nm']:g}, y {summary['bound_y_nm']:g}, z {summary['bound_z_nm']:g} nm in focus "
         f"for {summary['photons']:g} photons per emitter and frame and a background of {summary['background']:g} "
         "per pixel (--photons, --background)"
@@ -243,7 +244,7 @@ def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) 
     epilog="Example: lls-decode estimate cell.zarr --config run.yaml --base lls-paint --out prefit/",
 )
 @click.argument("dataset", type=ANY_PATH)
-@click.option("--out", required=True, type=OutputPath(), help="Folder to write the three files to.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder to write the three files to.")
 @click.option(
     "--base",
     type=TRAINING_CONFIG,
@@ -284,5 +285,6 @@ def estimate(
     if as_json:
         echo_json(found.to_dict())
         return
-    click.echo("\n".join(found.describe()))
-    click.echo(f"picture    {out / 'estimate.png'}\ntrain with lls-decode train --config {out / 'training.yaml'}")
+    echo("\n".join(found.describe()))
+    command = shell_command("train", "--config", out / "training.yaml", "--out", f"work/{found.training.name}")
+    echo(f"picture    {out / 'estimate.png'}\ntrain with {command}")

@@ -10,8 +10,8 @@ from pathlib import Path
 from .check import Check
 
 PCI = Path("/sys/bus/pci/devices")
-_NVIDIA, _DISPLAY = "0x10de", "0x03"
-"""PCI vendor id of NVIDIA, and PCI class of display controllers."""
+_NVIDIA, _AMD, _DISPLAY = "0x10de", "0x1002", "0x03"
+"""PCI vendor ids of NVIDIA and AMD, and PCI class of display controllers."""
 
 
 def examine_gpu() -> Iterator[Check]:
@@ -47,7 +47,17 @@ def _words_of_none() -> str:
 
     if torch.backends.mps.is_available():
         return "the GPU of this Mac (MPS) is not used: the network is not tested on it"
-    return "none"
+    if not (count := cards_in_machine(vendor=_AMD)):
+        return "none"
+    cards = f"this machine has {count} AMD {'GPU' if count == 1 else 'GPUs'}"
+    if torch.version.hip is None:
+        return (
+            f"{cards}, but torch {torch.__version__} is built without ROCm; if ROCm supports it, install such a build"
+        )
+    return (
+        f"{cards}, but torch (ROCm {torch.version.hip}) sees no GPU; check that ROCm supports it, and that you may "
+        "access /dev/kfd"
+    )
 
 
 def _cpu_dtype() -> str:
@@ -58,15 +68,15 @@ def _cpu_dtype() -> str:
     return f"{native_dtypes(torch.device('cpu'))[0]} (compute.dtype: auto)"
 
 
-def cards_in_machine(devices: Path = PCI) -> int:
-    """Return the number of NVIDIA cards on the PCI bus, with or without a driver."""
+def cards_in_machine(devices: Path | None = None, *, vendor: str = _NVIDIA) -> int:
+    """Return the number of graphics cards of a vendor on the PCI bus, with or without a driver."""
     count = 0
-    for device in devices.glob("*"):
+    for device in (devices or PCI).glob("*"):
         try:
-            vendor, kind = (device.joinpath(name).read_text(encoding="utf-8").strip() for name in ("vendor", "class"))
+            maker, kind = (device.joinpath(name).read_text(encoding="utf-8").strip() for name in ("vendor", "class"))
         except OSError:
             continue
-        count += vendor == _NVIDIA and kind.startswith(_DISPLAY)
+        count += maker == vendor and kind.startswith(_DISPLAY)
     return count
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lls_decode.config import EmitterConfig, PixelSize, RestartConfig, RunConfig, TrainingConfig, load, with_microscope
 from lls_decode.config.commented import commented_yaml
+from lls_decode.errors import shell_command
 from lls_decode.models import find_config, shipped
 
 PRESETS = {"lls-paint": "lls-paint", "astigmatism": "astigmatism", "2d": "storm-2d"}
@@ -95,7 +96,7 @@ def preset_text(config: TrainingConfig, *, preset: str, path: Path) -> str:
         f"Preset {preset!r} of lls-decode: {size}.",
         "Values of the publication: filters 48, schedule step, learning_rate 6.0e-4, gradient_norm 0.03.",
         "First set your own camera, pixel_size and psf, and the photons, background and density of your data.",
-        f"Check:  lls-decode config check {path} --kind training",
-        f"Train:  lls-decode train --config {path} --out work/{config.name}",
+        f"Check:  {shell_command('config', 'check', path, '--kind', 'training')}",
+        f"Train:  {shell_command('train', '--config', path, '--out', f'work/{config.name}')}",
     )
     return commented_yaml(config, header=header)

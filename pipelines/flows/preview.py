@@ -77,7 +77,7 @@ def preview(
     whole = as_run_config(config).replace(part=PartConfig())  # 'volume' selects the volume; whole frames are drawn
     plan = settle_here(make_plan(dataset, model, out.parent, whole, force=force, resumes=False))
     block = _block(plan.layout, plan.bundle.network.context, volume)
-    localizer = build_localizer(plan.bundle_path, plan.config, plan.layout)
+    localizer = build_localizer(plan.bundle_path, plan.config, plan.layout, compiles=False)
     began = time.monotonic()
     stack = plan.source.read(block)
     table = localizer.run(stack)

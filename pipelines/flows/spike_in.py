@@ -36,6 +36,7 @@ from lls_decode.outputs import guarded
 from lls_decode.pictures.spike_figure import spike_figure
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.arithmetic import settle_here
+from lls_decode.system import real_path
 from lls_decode.table import written_aside
 
 DENSITY_PER_UM2 = 0.02
@@ -112,7 +113,11 @@ def spike_in(
     blocks = sample_blocks(plan, frames, seed)
     _check_number(plan, simulation, blocks)
     experiment = SpikeIn(
-        build_localizer(plan.bundle_path, plan.config, plan.layout), simulation, seed, lateral_nm, axial_nm
+        build_localizer(plan.bundle_path, plan.config, plan.layout, compiles=False),
+        simulation,
+        seed,
+        lateral_nm,
+        axial_nm,
     )
     done = []
     for number, block in enumerate(blocks):
@@ -140,7 +145,7 @@ def spiked_emitters(
     """
     info, config = plan.bundle, plan.config
     known = _training(info)
-    chosen = info.psf if psf is None else SplinePsf(path=str(Path(psf).resolve()))
+    chosen = info.psf if psf is None else SplinePsf(path=str(real_path(psf)))
     if chosen is None:
         raise BundleError(
             f"Model {info.name} does not state which PSF it was trained for, and emitters cannot be added without it; "

@@ -90,8 +90,7 @@ def _settle(plan: Plan) -> Plan:
         return settle_here(plan)
     if not plan.is_open:
         return plan
-    compute = plan.config.compute
-    return settle_dtype(plan, ask_workers(client, compute, check=lambda: None, patience_s=NO_WORKERS_S))
+    return settle_dtype(plan, ask_workers(client, plan, check=lambda: None, patience_s=NO_WORKERS_S))
 
 
 def _travelling(source: Any) -> bool:

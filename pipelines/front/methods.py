@@ -67,9 +67,13 @@ def train(
     from lls_decode.localize import build_calibrator, build_threshold_chooser, build_validator
     from lls_decode.localize.build import choose_device
     from lls_decode.localize.memory import keep_freed_memory
+    from lls_decode.model.bundle import load_bundle
     from lls_decode.training import train as run_training
 
     training = training_config(config, init_from=init_from, psf=psf, minutes=minutes)
+    for model in (init_from, teacher):  # before frames for the validation are simulated
+        if model is not None:
+            load_bundle(find_bundle(model))
     chosen = choose_device(parse(ComputeConfig, {"device": device}, source="device"))
     if chosen.type == "cpu":
         keep_freed_memory()

@@ -69,6 +69,8 @@ class WorkersExamined(Event):
     """Kinds of devices: a GPU's name, driver and memory, or a processor's name."""
     workers: tuple[int, ...] = ()
     """Number of workers for each kind of device."""
+    network: str = ""
+    """Whether the network is compiled, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)

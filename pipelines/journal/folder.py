@@ -20,9 +20,10 @@ from typing import Literal
 
 from lls_decode.axes import Layout
 from lls_decode.documents import read_json
-from lls_decode.errors import InputError, OutputError
+from lls_decode.errors import InputError, OutputError, ShardError
 from lls_decode.system import publish, remove
 from lls_decode.table.files import TEMPORARY_PREFIX, output_error, written_aside
+from lls_decode.table.shards import SUFFIX, read_receipt
 
 from .events import Event, SettledBlock
 from .json_lines import read_events
@@ -203,6 +204,14 @@ class RunFolder:
         except OSError:
             return set()
         return {name.removesuffix(".parquet") for name in names if name[:1] == "b" and name.endswith(".parquet")}
+
+    def shard_digests(self) -> set[str]:
+        """Return the digests of the runs to which the readable shards belong."""
+        found = set()
+        for name in self.list_shards():
+            with suppress(ShardError):
+                found.add(read_receipt(self.shards / f"{name}{SUFFIX}").run_digest)
+        return found
 
     def owner(self) -> str | None:
         """Return a description of the programs that use the folder now; None if there are none. Writes nothing."""

@@ -22,7 +22,7 @@ def file_checksum(path: Path) -> int:
     return found
 
 
-def find_table_damage(table: Path, merged: Merged | None, *, whole: bool) -> str | None:
+def find_table_damage(table: Path, merged: Merged | None, *, run_digest: str, whole: bool) -> str | None:
     """Return how a table differs from the one that the run merged; None if it is undamaged.
 
     A table that was processed on purpose since then, for example by a drift correction in place, is not damaged.
@@ -31,11 +31,16 @@ def find_table_damage(table: Path, merged: Merged | None, *, whole: bool) -> str
     ----------
     merged
         Event of the latest merge of the run; None: unknown, so that only the footer of the table is checked.
+    run_digest
+        Digest of the run.
     whole
         Read the whole file, even if its modification time says that it has not changed since the merge.
     """
     try:
-        if read_metadata(table).history:  # processed in place on purpose, e.g. drift correction or a filter
+        metadata = read_metadata(table)
+        if metadata.run_digest != run_digest:
+            return "it is not the table of this run"
+        if metadata.history:  # processed in place on purpose, e.g. drift correction or a filter
             return None
         found = table.stat()
         if merged is None or merged.crc32 < 0:

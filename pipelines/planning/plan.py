@@ -9,19 +9,31 @@ halo, so that the engine treats it like any tile. Volumes and region belong to t
 exclude nothing.
 """
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from lls_decode.addresses import is_address, refuse_remote_output
 from lls_decode.axes import Layout
 from lls_decode.blocks import Block, plan_blocks
-from lls_decode.config import CPU_BATCH_PX, Arithmetic, PartConfig, ResolvedRunConfig, digest
+from lls_decode.config import (
+    ABSENT_PX,
+    CACHED_PX,
+    CPU_BATCH_PX,
+    Arithmetic,
+    CompilationTarget,
+    PartConfig,
+    ResolvedRunConfig,
+    digest,
+)
 from lls_decode.errors import InputError, OutputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.frames.storage.keys import METADATA
@@ -29,7 +41,9 @@ from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.model.weights import check_weights
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.system import real_path
 from lls_decode.table import TABLE_VERSION
+from lls_decode.table.files import output_error
 
 from .camera_check import check_camera
 from .compatibility import check_compatibility, resolve_config
@@ -102,7 +116,7 @@ class Plan:
         block_bytes = max(block.num_read for block in self.blocks) * self._frame_bytes
         batch_px = self._batch_px
         if not self.config.compute.tile_px:
-            batch_px = max(batch_px, self._frame_px)
+            batch_px = max(batch_px, self.frame_px)
         batch_bytes = batch_px * 4 * self.bundle.network.filters * _FEATURE_MAPS
         return _PROCESS_BYTES + self.config.execution.in_flight_per_worker * block_bytes + batch_bytes
 
@@ -112,15 +126,19 @@ class Plan:
 
     @property
     def _frame_bytes(self) -> int:
-        return self._frame_px * int(np.dtype(self.source.dtype).itemsize)
+        return self.frame_px * int(np.dtype(self.source.dtype).itemsize)
 
     @property
-    def _frame_px(self) -> int:
+    def frame_px(self) -> int:
         """Number of pixels that are read of each frame."""
+        return self.compilation_target.height * self.compilation_target.width
+
+    @property
+    def compilation_target(self) -> CompilationTarget:
+        """Properties of the run on which the compiled code of the network depends."""
         tile = self.source.tile
-        if tile is None:
-            return self.layout.height * self.layout.width
-        return (tile.read_y_stop - tile.read_y_start) * (tile.read_x_stop - tile.read_x_start)
+        height, width = (self.layout.height, self.layout.width) if tile is None else tile.read_size
+        return CompilationTarget(self.bundle.network, height, width, self.config.compute.tile_px)
 
     def check_memory(self, limit_bytes: int) -> None:
         """Check that the blocks fit into the memory of a worker.
@@ -154,6 +172,7 @@ class Plan:
             f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
             f"detection  {self.config.detection.describe()}",
             f"arithmetic {self._describe_arithmetic()}",
+            f"network    {self._describe_compilation()}",
             f"pixel      {pixel.x_nm:g} x {pixel.y_nm:g} nm (x, y)",
             f"geometry   {geometry.describe(pixel) if geometry is not None else 'unknown, no sample coordinates'}",
             *(f"note       {note}" for note in self.notes),
@@ -165,13 +184,24 @@ class Plan:
             return "auto: decided on the workers"
         return f"{self.config.compute.dtype}{', adopted from the run in the folder' if self.is_adopted else ''}"
 
+    def _describe_compilation(self) -> str:
+        """Return whether the network is compiled; with ``auto``, this depends on the workers."""
+        wish = self.config.compute.compile
+        if wish != "auto":
+            return f"{'compiled' if wish else 'not compiled'} (compute.compile is {str(wish).lower()})"
+        num_pixels = sum(block.num_owned for block in self.blocks) * self.frame_px
+        return (
+            f"auto: compiled on GPUs from {ABSENT_PX * 1e-9:g} Gpx per worker, or from {CACHED_PX * 1e-9:g} Gpx if "
+            f"compiled code is cached; all blocks have {num_pixels * 1e-9:.2g} Gpx"
+        )
+
     def _describe_part(self) -> list[str]:
         """Return a line that says which part of the dataset is processed; no line for the whole dataset."""
         part = self.config.part
         if part == PartConfig():
             return []
         frames = sum(block.num_owned for block in self.blocks)
-        return [f"part       {part.describe()}: {frames} frames, of which {self._frame_px} pixels are read"]
+        return [f"part       {part.describe()}: {frames} frames, of which {self.frame_px} pixels are read"]
 
     def _describe_output(self, found: int) -> str:
         try:
@@ -238,6 +268,7 @@ def make_plan(
     source = source or open_source(str(dataset), config.input)
     info = read_bundle_info(bundle_path)
     check_weights(bundle_path)
+    _refuse_unusable_output(Path(out))
     _refuse_output_in_dataset(Path(out), source)
     resolved, notes = resolve_config(config, source, info)
     notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
@@ -260,7 +291,7 @@ def make_plan(
     }
     plan = Plan(
         dataset=str(dataset),
-        bundle_path=str(bundle_path.resolve()),
+        bundle_path=str(real_path(bundle_path)),
         out=Path(out),
         source=replace(source, tile=info.tile_of(resolved.part.roi, layout)),
         bundle=info,
@@ -276,28 +307,52 @@ def adopt_dtype(plan: Plan) -> Plan:
     """Give a plan with an open arithmetic that of the run in its folder, if nothing else differs from that run."""
     if not plan.is_open:
         return plan
+    folder = RunFolder(plan.out)
     try:
-        record = RunFolder(plan.out).read_record()
-    except (InputError, OutputError):
+        record = folder.read_record()
+    except OutputError:
+        record = None  # damaged: it will be rebuilt from the shards, like an absent one
+    except InputError:
         return plan  # the error is reported when the folder is claimed
-    if record is None or record.config.compute.dtype == "auto":
-        return plan
-    adopted = plan.with_dtype(record.config.compute.dtype, is_adopted=True)
-    return adopted if adopted.run_digest == record.run_digest else plan
+    digests = folder.shard_digests() if record is None else {record.run_digest}
+    candidates: tuple[Any, ...] = get_args(Arithmetic) if record is None else (record.config.compute.dtype,)
+    for dtype in candidates:
+        adopted = plan.with_dtype(dtype, is_adopted=True)
+        if not adopted.is_open and digests == {adopted.run_digest}:
+            return adopted
+    return plan
+
+
+def _refuse_unusable_output(out: Path) -> None:
+    """Refuse a run folder that cannot be created, because a part of its path is no folder."""
+    for folder in (out, *out.absolute().parents):
+        try:
+            if stat.S_ISDIR(folder.stat().st_mode):
+                return
+        except FileNotFoundError:
+            if folder.is_symlink():
+                raise OutputError(
+                    f"{out} cannot be written: {folder} is a link to a folder that does not exist; create that folder, "
+                    "or choose another output folder."
+                ) from None
+            continue
+        except OSError as error:
+            raise output_error(out, error) from error
+        raise output_error(out, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
 
 
 def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
     """Refuse a run folder inside a dataset, where later runs could take its files for a part of the dataset."""
     if is_address(source.path):
         return
-    final = out.resolve()
+    final = real_path(out)
     for folder in (final, *final.parents):
         if any((folder / name).is_file() for name in METADATA):
             raise OutputError(
                 f"{out} is, or is inside, the zarr store {folder}; results are never written into data: give an --out "
                 "elsewhere."
             )
-    data = Path(source.path).resolve()
+    data = real_path(source.path)
     if final == data or (data.is_dir() and data in final.parents):
         raise OutputError(
             f"{out} is, or is inside, the dataset {source.path}; results are never written into data: give an --out "

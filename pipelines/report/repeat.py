@@ -3,7 +3,9 @@
 import shlex
 from pathlib import Path
 
+from lls_decode.errors import shell_command
 from lls_decode.pipelines.journal.record import RunRecord
+from lls_decode.system import real_path
 from lls_decode.table.depth import has_depth
 
 
@@ -15,7 +17,7 @@ def command(record: RunRecord, out: Path) -> str:
 
 def snippets(table: Path) -> dict[str, str]:
     """Return code that reads a table, keyed by the name of the program."""
-    path = str(table.resolve())
+    path = str(real_path(table))
     depth = ("z_nm",) if has_depth(table) else ()
     names = ("frame", "x_nm", "y_nm", *depth, "photons", "prob")
     quoted = " ".join(f'"{name}"' for name in names)
@@ -36,5 +38,5 @@ def snippets(table: Path) -> dict[str, str]:
             f"table = parquetread(file, SelectedVariableNames=[{quoted}]);\n"
             "table = table(table.prob > 0.9, :);"
         ),
-        "SMAP, Picasso, ThunderSTORM, .smlm": f"lls-decode export {shlex.quote(path)} cell_sml.mat",
+        "SMAP, Picasso, ThunderSTORM, .smlm": shell_command("export", path, "cell_sml.mat"),
     }

@@ -59,6 +59,7 @@ def overview(record: RunRecord, status: RunStatus, table: Path | None) -> Markup
             ("model", f"{record.model.name} ({record.model.digest})"),
             ("arithmetic", status.dtype),
             *([("machines", ", ".join(status.devices))] if status.devices else []),
+            *([("network", status.network)] if status.network else []),
             ("table", table or "none"),
             ("run", record.run_digest),
         ]

@@ -16,6 +16,7 @@ from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import RunRecord
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.pipelines.status.run_status import RunStatus
+from lls_decode.system import real_path
 from lls_decode.table import TableMetadata, read_metadata, written_aside
 
 from . import html, sections
@@ -70,7 +71,7 @@ def write_report(out: str | Path, *, table: str | Path | None = None, to: str | 
     folder = RunFolder(out)
     path = Path(table) if table is not None else folder.table if folder.table.exists() else None
     target = Path(to) if to is not None else out / "report.html"
-    text = html.page(f"{out.resolve().name}: lls-decode", _parts(folder, path))
+    text = html.page(f"{real_path(out).name}: lls-decode", _parts(folder, path))
     with written_aside(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target

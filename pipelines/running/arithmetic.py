@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from distributed import Client
 
-from lls_decode.config import Arithmetic, ComputeConfig
+from lls_decode.config import Arithmetic, CompilationTarget, CompiledCode, ComputeConfig
 from lls_decode.errors import ConfigError, RunConflictError, SiteError
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import Plan, adopt_dtype
@@ -35,6 +35,8 @@ class WorkerDevice:
     """Name, driver and memory of a GPU, or the name of the processor."""
     dtypes: tuple[Arithmetic, ...]
     """Types that the device supports in hardware, the best one first; float32 is always among them."""
+    code: CompiledCode = "impossible"
+    """Whether the worker can compile the network, and whether it finds compiled code in its cache."""
 
 
 def claim_folder(
@@ -63,7 +65,7 @@ def claim_folder(
     conflict = find_conflict(plan, folder)
     if conflict is not None and not force:
         raise RunConflictError(conflict)
-    devices = ask_workers(client, plan.config.compute, check=raise_if_asked, patience_s=patience_s)
+    devices = ask_workers(client, plan, check=raise_if_asked, patience_s=patience_s)
     settled = settle_dtype(plan, devices)
     try:
         take_ownership(settled, folder, force=force)
@@ -75,17 +77,20 @@ def claim_folder(
     return settled, devices
 
 
-def examine_device(compute: ComputeConfig) -> WorkerDevice:
+def examine_device(compute: ComputeConfig, target: CompilationTarget) -> WorkerDevice:
     """Return the device on which this process would run the network."""
     from lls_decode.localize.arithmetic import name_device, native_dtypes
     from lls_decode.localize.build import choose_device
+    from lls_decode.localize.compilation import find_compiled_code
 
     device = choose_device(compute)
-    return WorkerDevice(name_device(device), native_dtypes(device))
+    dtypes = native_dtypes(device)
+    code = find_compiled_code(target, dtypes[0] if compute.dtype == "auto" else compute.dtype, device)
+    return WorkerDevice(name_device(device), dtypes, code)
 
 
 def ask_workers(
-    client: Client, compute: ComputeConfig, *, check: Callable[[], None], patience_s: float
+    client: Client, plan: Plan, *, check: Callable[[], None], patience_s: float
 ) -> tuple[WorkerDevice, ...]:
     """Return the devices of all workers that are connected, after waiting for the first one.
 
@@ -104,11 +109,12 @@ def ask_workers(
         No worker has connected, or none has answered.
     """
     began = time.monotonic()
+    compute, target = plan.config.compute, plan.compilation_target
     errors: list[BaseException] = []
     while not errors:
         check()
         try:
-            answers = client.run(_examine_aside, compute, on_error="return").values()
+            answers = client.run(_examine_aside, compute, target, on_error="return").values()
         except (OSError, RuntimeError) as error:
             raise SiteError(f"The scheduler does not answer ({error}); start it, or give another --site.") from error
         devices = tuple(answer for answer in answers if isinstance(answer, WorkerDevice))
@@ -123,9 +129,9 @@ def ask_workers(
     raise SiteError(f"No worker could examine its device ({errors[0]!r}); {_LATER}.") from errors[0]
 
 
-async def _examine_aside(compute: ComputeConfig) -> WorkerDevice:
+async def _examine_aside(compute: ComputeConfig, target: CompilationTarget) -> WorkerDevice:
     """Examine the device in a separate thread, so that the worker stays responsive during the slow import of torch."""
-    return await asyncio.to_thread(examine_device, compute)
+    return await asyncio.to_thread(examine_device, compute, target)
 
 
 def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
@@ -152,7 +158,7 @@ def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
 
 def settle_here(plan: Plan) -> Plan:
     """Return the plan with an arithmetic that is decided for this process, which computes all blocks."""
-    return settle_dtype(plan, [examine_device(plan.config.compute)]) if plan.is_open else plan
+    return settle_dtype(plan, [examine_device(plan.config.compute, plan.compilation_target)]) if plan.is_open else plan
 
 
 def choose_dtype(devices: Sequence[WorkerDevice]) -> tuple[Arithmetic, str]:

@@ -10,15 +10,13 @@ import logging
 import os
 import socket
 import time
-from contextlib import suppress
 
-from lls_decode.errors import InputError, OutputError, RunConflictError, ShardError
+from lls_decode.errors import InputError, OutputError, RunConflictError
 from lls_decode.pipelines.journal.events import BlockDone, BlockFailed
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.record import ModelRecord, RunRecord
 from lls_decode.pipelines.planning.plan import Plan, differences
 from lls_decode.table import ChannelInfo, TableMetadata, software_versions
-from lls_decode.table.shards import SUFFIX, read_receipt
 
 _PACKAGES = ("dask", "distributed", "torch", "zarr")
 
@@ -94,13 +92,13 @@ def find_conflict(plan: Plan, folder: RunFolder) -> str | None:
     try:
         record = folder.read_record()
     except OutputError as error:
-        if _shard_digests(folder) == {plan.run_digest}:
+        if folder.shard_digests() == {plan.run_digest}:
             return None  # the record will be rebuilt
         return f"{str(error).removesuffix('.')}, or --force to discard its contents."
     except InputError as error:
         return f"{str(error).removesuffix('.')}, or --force to discard it."
     if record is None:
-        digests = _shard_digests(folder)
+        digests = folder.shard_digests()
         if digests == {plan.run_digest}:
             return None
         if digests:
@@ -143,15 +141,6 @@ def _rebuild_record(plan: Plan, folder: RunFolder) -> None:
         return
     logger.warning("%s is %s; it is rewritten, because all shards belong to this run", folder.record, what)
     folder.write_record(_make_record(plan, None))
-
-
-def _shard_digests(folder: RunFolder) -> set[str]:
-    """Return the digests of the runs to which the readable shards in a folder belong."""
-    found = set()
-    for name in folder.list_shards():
-        with suppress(ShardError):
-            found.add(read_receipt(folder.shards / f"{name}{SUFFIX}").run_digest)
-    return found
 
 
 def _same_data(plan: Plan, folder: RunFolder, record: RunRecord) -> bool:

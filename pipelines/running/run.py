@@ -14,6 +14,7 @@ from pathlib import Path
 from distributed import Client
 
 from lls_decode.blocks import Block, FrameRanges, join_ranges
+from lls_decode.config import choose_compilation
 from lls_decode.errors import (
     EXIT_BLOCKS_FAILED,
     EXIT_DONE,
@@ -45,6 +46,7 @@ from lls_decode.pipelines.journal.json_lines import EventWriter
 from lls_decode.pipelines.journal.merged_table import file_checksum, find_table_damage
 from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
+from lls_decode.system import real_path
 from lls_decode.table import (
     ShardReceipt,
     find_damaged,
@@ -227,6 +229,8 @@ class _Run:
     no_workers_s: float
     devices: tuple[WorkerDevice, ...] = ()
     """Devices of the workers; empty if the workers have not been asked yet."""
+    compiles: bool | None = None
+    """Whether workers compile the network; None if this has not been decided yet."""
     elsewhere: dict[int, int] = field(default_factory=dict)
     """Number of rows of each block that has a shard, by block index; 0 until the footer of the shard has been read.
 
@@ -265,10 +269,9 @@ class _Run:
         """Process the missing blocks and merge; if the merge finds damaged shards, process these blocks again."""
         done = self._take_up(self.chosen)
         missing = [block for block in self.chosen if block.index not in done]
-        if missing:
-            self._examine_workers()
+        examined = self._examine_workers(missing) if missing else self
         for repairs in range(MOST_REPAIRS + 1):
-            self._submission(self._make_task).work(missing)
+            examined._submission(examined._make_task).work(missing)
             try:
                 return self._merge()
             except ShardError:
@@ -277,14 +280,31 @@ class _Run:
                     raise
         raise AssertionError("the loop returns or raises")
 
-    def _examine_workers(self) -> None:
-        """Emit the devices of the workers as an event; raise ConfigError if they cannot resume the run."""
+    def _examine_workers(self, missing: Sequence[Block]) -> "_Run":
+        """Decide whether to compile the network for the missing blocks, and emit the devices of the workers.
+
+        Raises
+        ------
+        ConfigError
+            The workers cannot resume the run.
+        """
         compute, devices = self.plan.config.compute, self.devices
         if not devices:
-            devices = ask_workers(self.client, compute, check=self.check, patience_s=self.no_workers_s)
+            devices = ask_workers(self.client, self.plan, check=self.check, patience_s=self.no_workers_s)
         settle_dtype(self.plan, devices)
+        num_pixels = sum(block.num_owned for block in missing) * self.plan.frame_px
+        choice = choose_compilation(compute.compile, [device.code for device in devices], num_pixels)
+        logger.info("network: %s", choice.describe())
         counts = Counter(device.name for device in devices)
-        self.emit(WorkersExamined(dtype=compute.dtype, devices=tuple(counts), workers=tuple(counts.values())))
+        self.emit(
+            WorkersExamined(
+                dtype=compute.dtype,
+                devices=tuple(counts),
+                workers=tuple(counts.values()),
+                network=choice.describe(),
+            )
+        )
+        return replace(self, compiles=choice.is_on)
 
     def _say(self, event: Event) -> None:
         """Emit an event while the run ends for another reason.
@@ -303,7 +323,7 @@ class _Run:
             source = acquisition.source
             assert source is not None  # since there are blocks
             grown = replace(block, num_volumes=source.layout.num_volumes)
-            return replace(self._make_task(grown, workers_per_host), source=source)
+            return replace(examined._make_task(grown, workers_per_host), source=source)
 
         def emit(event: Event) -> None:
             self.emit(event)
@@ -311,7 +331,7 @@ class _Run:
                 self.folder.note_layout(acquisition.source.layout)
 
         done = self._take_up(acquisition.blocks)
-        self._examine_workers()
+        examined = self._examine_workers([block for block in acquisition.blocks if block.index not in done])
         ready = ([block for block in some if block.index not in done] for some in acquisition.iter_blocks(emit))
         self._submission(make_task).work((), later=ready)
         plan = acquisition.whole_plan()
@@ -401,10 +421,11 @@ class _Run:
             bundle_path=plan.bundle_path,
             bundle_digest=plan.bundle_digest,
             config=plan.config,
-            shards=str(self.folder.shards.resolve()),
+            shards=str(real_path(self.folder.shards)),
             run_digest=plan.run_digest,
             workers_per_host=workers_per_host,
             anew=self.anew,
+            compiles=self.compiles,
         )
 
     @property
@@ -453,7 +474,7 @@ class _Run:
             return None
         table = self.folder.table
         if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
-            damage = find_table_damage(table, self._latest_merge(), whole=True)
+            damage = find_table_damage(table, self._latest_merge(), run_digest=self.plan.run_digest, whole=True)
             if damage is None:
                 return table
             logger.warning("%s is damaged (%s); the shards are merged again", table, damage)

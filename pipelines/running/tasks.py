@@ -41,6 +41,8 @@ class Task:
     run_digest: str
     workers_per_host: int = 1
     """Number of workers that share the cores of one machine."""
+    compiles: bool | None = None
+    """Whether a ``compute.compile`` of ``auto`` compiles the network; None: each worker decides."""
     anew: bool = False
     """Whether the block is computed even if its shard exists."""
     last_attempt: bool = False
@@ -153,8 +155,8 @@ def _read(task: Task) -> FrameStack:
 _COMPUTE = ThreadPoolExecutor(1, thread_name_prefix="compute")
 """The only thread that computes and that uses ``_built``. OpenMP creates a pool of threads for each computing thread;
 with more OpenMP threads than cores, all of them sleep at every barrier, which cost a fifth of a worker's time."""
-_built: "tuple[tuple[str, ResolvedRunConfig], Localizer] | None" = None
-"""The localizer of this process, with the run and configuration that it was built for. There is only one, because a
+_built: "tuple[tuple[str, ResolvedRunConfig, bool | None], Localizer] | None" = None
+"""The localizer of this process, with the run and settings that it was built for. There is only one, because a
 second model might not fit into memory."""
 
 
@@ -194,7 +196,7 @@ def _localizer(task: Task) -> "Localizer":
 
     from lls_decode.localize import build_localizer
 
-    key = (task.run_digest, task.config)
+    key = (task.run_digest, task.config, task.compiles)
     threads = resolve_threads(task.config, task.workers_per_host)
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
@@ -213,7 +215,8 @@ def _localizer(task: Task) -> "Localizer":
             )
         _built = None
         compute = task.config.compute.replace(threads=threads)
-        built = build_localizer(task.bundle_path, task.config.replace(compute=compute), task.source.layout)
+        config = task.config.replace(compute=compute)
+        built = build_localizer(task.bundle_path, config, task.source.layout, compiles=task.compiles)
         _built = (key, built)
     return _built[1]
 

@@ -27,6 +27,8 @@ class LatestStart:
     workers_now: int = 0
     devices: tuple[str, ...] = ()
     """Devices of the workers that were present at the start."""
+    network: str = ""
+    """Whether the network is compiled, and why."""
     workers: "dict[tuple[str, int], _WorkerTotals]" = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class LatestStart:
             case WorkersExamined():
                 pairs = zip(event.workers, event.devices, strict=True)
                 self.devices = tuple(f"{count} x {name}" if count > 1 else name for count, name in pairs)
+                self.network = event.network
             case MergeStarted():
                 self.merging = True
             case Merged() | ShardDamaged():

@@ -197,8 +197,11 @@ class RunReader:
             return None
         key = (found.st_ino, found.st_mtime_ns, found.st_size, self._merged)
         if self._looked_at[0] != key:
-            self._looked_at = (key, find_table_damage(self._folder.table, self._merged, whole=False))
+            self._looked_at = (key, self._look_at_table())
         return self._looked_at[1]
+
+    def _look_at_table(self) -> str | None:
+        return find_table_damage(self._folder.table, self._merged, run_digest=self._record.run_digest, whole=False)
 
     def _status(self) -> RunStatus:
         folder, record, start = self._folder, self._record, self._start
@@ -225,6 +228,7 @@ class RunReader:
             run_digest=record.run_digest,
             dtype=record.config.compute.dtype,
             devices=start.devices,
+            network=start.network,
             state="running" if owner else "done" if complete else "incomplete",
             owner=owner,
             merging=start.merging,

@@ -98,6 +98,8 @@ class RunStatus:
     """Arithmetic of the network."""
     devices: tuple[str, ...]
     """Devices of the workers of the latest start: GPUs with driver and memory, or processors."""
+    network: str
+    """Whether the latest start compiles the network, and why; empty if this has not been decided."""
     state: State
     """``incomplete``: no program is running it, and blocks or the table are missing; rerun the command to resume."""
     owner: str | None
@@ -179,6 +181,7 @@ class RunStatus:
             f"dataset    {self.dataset}",
             f"model      {self.model}",
             f"arithmetic {self.dtype}" + (f" on {', '.join(self.devices)}" if self.devices else ""),
+            *([f"network    {self.network}"] if self.network else []),
             f"volumes    {self._strip()}",
             f"blocks     {self.blocks_done}/{self.blocks} done, {self.blocks_failed} failed, {self.blocks_left} left"
             + (f", {self.retries} retries" if self.retries else ""),

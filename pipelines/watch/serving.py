@@ -26,6 +26,7 @@ from tornado.web import RequestHandler
 from lls_decode.errors import SiteError
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.status.run_status import RunStatus
+from lls_decode.system import real_path
 
 from .content_policy import restrict_scripts
 from .metrics import CONTENT_TYPE, Collector, exposition
@@ -142,7 +143,7 @@ def attach(client: Client, out: str | Path) -> str | None:
     The scheduler may be another process, or another machine that sees the folder under the same path. The page replaces
     that of an earlier run.
     """
-    folder = str(Path(out).resolve())
+    folder = str(real_path(out))
     try:
         there = client.run_on_scheduler(_attach, folder)
     except Exception as error:  # a scheduler without a dashboard, with another version of Bokeh, or of somebody else

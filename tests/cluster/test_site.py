@@ -1,5 +1,6 @@
 """Sites open a working client, or say what to do if they cannot, and close everything that they opened."""
 
+import contextlib
 import logging
 import operator
 import os
@@ -7,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,8 @@ REFUSED = {
     "unknown": ("slurn", "Unknown site 'slurn' (did you mean 'slurm'?); expected cuda, local, "),
     "an address without scheme": ("node17:8786", "for a running scheduler, tcp://node17:8786"),
     "an address without port": ("tcp://node17", "give tcp://HOST:PORT"),
+    "an impossible port": ("tcp://node17:99999", "give tcp://HOST:PORT"),
+    "a host with a space": ("tcp://node 17:8786", "give tcp://HOST:PORT"),
     "an address without a scheduler": (f"tcp://127.0.0.1:{free_port()}", "start one with 'dask scheduler"),
     "encryption without keys": (f"tls://127.0.0.1:{free_port()}", "Dask has no keys; set distributed.comm.tls"),
 }
@@ -65,6 +69,27 @@ REFUSED = {
 def test_site_that_cannot_be_used_is_refused(site: str, words: str) -> None:
     with pytest.raises(SiteError, match=re.escape(words)), connect(site, timeout_s=1):
         pass
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100, b"\x01" + bytes(7) + b"\xff" * 64, b""])
+def test_a_port_of_another_program_is_refused(answer: bytes) -> None:
+    """A user often gives the port of the dashboard."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(SiteError, match=r"not as a Dask scheduler|No scheduler answers"),
+            connect(address, timeout_s=2),
+        ):
+            pass
 
 
 def test_zero_workers_are_refused() -> None:

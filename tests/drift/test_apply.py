@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lls_decode.config import PixelSize
 from lls_decode.drift import DriftCurve, correct_drift, correct_table, read_curve, undo_correction, write_curve
 from lls_decode.drift.curve.coverage import survey_coverage
 from lls_decode.drift.curve.curve import make_curve
@@ -86,12 +87,44 @@ def test_a_curve_of_frames_is_averaged_over_volumes(tmp_path: Path) -> None:
         ("volume,dx_nm,dy_nm\n0,nan,2\n1,1,2\n", "not numbers"),
         ("volume,dx_nm,dy_nm\n", "without gaps"),
         ("", "cannot be read"),
+        ("volume,dx_nm,dy_nm\n0.5,1,2\n1.5,1,2\n", "has volume 0.5; expected whole numbers"),
+        ("volume,dx_nm,dy_nm\n1,1,2\n0,1,2\n", "volume 0 after volume 1.*sort its rows"),
+        ("volume,dx_px,dy_px\n0,1,2\n", "does not state its pixel size"),
+        ("volume,dx_nm,dy_nm,dz_px\n0,1,2,3\n", "z in pixels"),
+        ("volume,dx_nm,dx_nm,dy_nm\n0,1,2,3\n", "2 columns 'dx_nm'"),
+        ("volume,dx_mm,dy_mm\n0,1,2\n", "no column 'dx_nm'.*It has volume, dx_mm, dy_mm"),
     ],
 )
 def test_bad_csv_curves_are_refused(text: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "curve.csv").write_text(text)
     with pytest.raises(TableError, match=says):
         read_curve(tmp_path / "curve.csv", coords="raw")
+
+
+@pytest.mark.parametrize(
+    ("names", "factors"),
+    [
+        (("dx_um", "dy_um", "dz_um"), (1e-3, 1e-3, 1e-3)),
+        (("dx (um)", "dy [nm]", "dz (\u00b5m)"), (1e-3, 1.0, 1e-3)),
+        (("dx_px", "dy [px]", "dz_nm"), (1 / 104, 1 / 98, 1.0)),
+    ],
+)
+def test_displacements_in_other_units_are_converted(
+    names: tuple[str, ...], factors: tuple[float, ...], movie: Made, tmp_path: Path
+) -> None:
+    rows, path = np.column_stack([np.arange(FRAMES), movie.drift_V3 * factors]), tmp_path / "curve.csv"
+    np.savetxt(path, rows, delimiter=",", header=",".join(["frame", *names]), comments="", fmt="%.9f")
+    curve = read_curve(path, coords="raw", pixel_size=PixelSize(x_nm=104, y_nm=98))
+    np.testing.assert_allclose(curve.shift_nm, movie.drift_V3, atol=0.01)
+
+
+def test_curves_with_decimal_commas_comments_or_runs_of_blanks_are_read(movie: Made, tmp_path: Path) -> None:
+    rows, path = np.column_stack([np.arange(FRAMES), movie.drift_V3]), tmp_path / "curve.txt"
+    np.savetxt(path, rows, fmt="%12.4f", header="frame dx_nm dy_nm dz_nm")  # after '# '
+    np.testing.assert_allclose(read_curve(path, coords="raw").shift_nm, movie.drift_V3, atol=0.01)
+    lines = [";".join(f"{value:.4f}".replace(".", ",") for value in row) for row in rows]
+    path.write_text("\n".join(["volume;dx_nm;dy_nm;dz_nm", *lines]))
+    np.testing.assert_allclose(read_curve(path, coords="raw").shift_nm, movie.drift_V3, atol=0.01)
 
 
 @pytest.mark.parametrize("as_csv", [False, True])

@@ -93,6 +93,13 @@ BAD = {
     "not a curve": (["{table}", "--apply", "{table}", "--out", "x.parquet"], 3, "no column 'dx_nm'"),
     "invalid position of a fiducial": (["{table}", "--method", "fiducials", "--fiducials", "here"], 2, "'here'"),
     "fiducials for another method": (["{table}", "--fiducials", "1,2"], 2, "--method fiducials"),
+    "windows of a given curve": (
+        ["{table}", "--apply", "c.csv", "--out", "x.parquet", "--windows", "3"],
+        2,
+        "--windows",
+    ),
+    "picture of a given curve": (["{table}", "--apply", "c.csv", "--out", "x.parquet", "--png", "c.png"], 2, "--png"),
+    "undo of a given curve": (["{table}", "--undo", "--apply", "c.csv", "--in-place"], 2, "--apply has no effect"),
     "undo without correction": (["{table}", "--undo", "--out", "x.parquet"], 2, "nothing to undo"),
 }
 

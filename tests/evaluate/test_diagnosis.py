@@ -13,6 +13,7 @@ from lls_decode.errors import ConfigError
 from lls_decode.evaluate import score
 from lls_decode.evaluate.coverage import FrameCoverage
 from lls_decode.evaluate.diagnosis import PLANE_ORDERS, TruthChange, diagnose
+from lls_decode.evaluate.diagnosis.remainder import _is_opposite
 
 PIXEL = PixelSize(x_nm=110.0, y_nm=110.0)
 SIZE = 20_000.0
@@ -193,6 +194,11 @@ def test_small_matching_tables_give_no_cause() -> None:
         assert result.causes == (), (seed, result.lines())
 
 
+def test_a_table_is_its_own_truth() -> None:
+    truth, _ = tables(7, frames=50)
+    assert named(truth, truth) == []
+
+
 def test_unrelated_tables_give_no_cause() -> None:
     for seed in range(4):
         truth, _ = tables(seed)
@@ -215,6 +221,62 @@ def test_a_table_of_some_frames_is_judged_in_its_frames_only() -> None:
     coverage = FrameCoverage(((50, 120),), "these")
     assert named(truth, part, coverage=coverage) == []
     assert named(later(-50)(truth), part, coverage=coverage) == ["frames"]
+
+
+REGION = ((5000.0, 13_000.0), (6000.0, 15_000.0))
+
+
+def in_region(rows: Emitters) -> Emitters:
+    return rows.select(FrameCoverage((), "", region_nm=REGION).in_region(rows))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_run_of_a_region_is_judged_in_its_region_only(mistake: str) -> None:
+    """The truth covers whole frames; its rows outside the region of the run are neither missed nor matched."""
+    truth, found = tables(4, per_frame=12)
+    make, causes = MISTAKES[mistake]
+    coverage = FrameCoverage(((0, 200),), "these", region_nm=REGION)
+    options: dict[str, Any] = {"coverage": coverage, "pixel": PIXEL, "planes_per_volume": PLANES}
+    right = score(in_region(truth), in_region(found), method="greedy").jaccard
+    for table in (in_region(found), found):  # rows outside the region do not count either
+        result = diagnose(make(truth), table, **options)
+        assert [cause.name for cause in result.causes] == causes
+        assert result.after.jaccard == pytest.approx(right, abs=0.01)
+
+
+def test_a_run_of_a_region_and_a_matching_truth_give_no_cause() -> None:
+    coverage = FrameCoverage(((0, 200),), "these", region_nm=REGION)
+    for seed in range(3):
+        truth, found = tables(40 + seed, per_frame=12)
+        right = score(in_region(truth), in_region(found), method="greedy").jaccard
+        result = diagnose(truth, found, coverage=coverage, pixel=PIXEL, planes_per_volume=PLANES)
+        assert result.causes == ()
+        assert result.before.jaccard == pytest.approx(right, abs=1e-12)
+
+
+def test_a_factor_comes_without_a_translation_that_only_stands_in_for_it() -> None:
+    """Far from the origin, another pixel size looks like a shift until the factor is fitted."""
+    truth, found = tables(4, per_frame=20)
+    coverage = FrameCoverage(((0, 200),), "these", region_nm=REGION)
+    result = diagnose(scaled(108 / 110)(truth), in_region(found), coverage=coverage, pixel=PIXEL)
+    assert [cause.name for cause in result.causes] == ["scale"]
+
+
+def test_a_truth_counted_from_the_corner_of_the_region_is_named() -> None:
+    truth, found = tables(5, per_frame=20)
+    coverage = FrameCoverage(((0, 200),), "these", region_nm=REGION)
+    part = moved(-REGION[0][0], -REGION[1][0])(in_region(truth))
+    assert named(part, in_region(found), coverage=coverage) == ["place"]
+
+
+def test_a_truth_that_ends_early_in_the_region_is_noted() -> None:
+    truth, found = tables(6, per_frame=20)
+    coverage = FrameCoverage(((0, 200),), "these", region_nm=REGION)
+    outside = truth.select(~FrameCoverage((), "", region_nm=REGION).in_region(truth))
+    early = in_region(truth).select(in_region(truth).frame < 100)
+    result = diagnose(Emitters.concatenate([early, outside]), in_region(found), coverage=coverage, pixel=PIXEL)
+    assert result.causes == ()
+    assert "--frames 0:100" in result.notes[0]
 
 
 def test_a_truth_that_ends_early_is_noted() -> None:
@@ -283,3 +345,9 @@ def test_reordering_planes_is_refused_for_one_plane_per_volume() -> None:
     truth, _ = tables(0, frames=5)
     with pytest.raises(ConfigError, match="one plane per volume"):
         TruthChange(planes="reversed").apply(truth)
+
+
+@pytest.mark.parametrize("correlation", [1.0, -1.0])
+def test_a_perfect_correlation_of_z_has_a_definite_sign(correlation: float) -> None:
+    """Student's t is infinite for it: a table that is compared with itself."""
+    assert _is_opposite(correlation, 100) == (correlation < 0)

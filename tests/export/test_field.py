@@ -153,6 +153,13 @@ def test_formats_that_store_no_size_refuse_one(options: dict[str, Any], tmp_path
         export_table(path, tmp_path / "out.csv", **options)
 
 
+@pytest.mark.parametrize("name", ["out.hdf5", "out_sml.mat"])
+def test_rows_after_the_last_frame_are_noted(name: str, tmp_path: Path) -> None:
+    path = table(tmp_path / "table.parquet", "localizations", None, **DATASET)
+    made = export_table(path, tmp_path / name, num_frames=5)
+    assert any("but the number of frames is 5; give another one" in note for note in made.notes)
+
+
 @pytest.mark.parametrize("options", [{"size": (0, 3)}, {"num_frames": 0}])
 def test_impossible_sizes_are_refused(options: dict[str, Any], tmp_path: Path) -> None:
     path = table(tmp_path / "table.parquet", "localizations", None)

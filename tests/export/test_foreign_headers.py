@@ -152,6 +152,24 @@ GENUINE: dict[str, tuple[str, dict[str, float], list[str]]] = {
         {"frame": 2, "x_nm": 100, "y_nm": 200, "x_sig": 11},
         ["id", "sigma [nm]", "bkgstd [photon]", "chi2"],
     ),
+    "ThunderSTORM, in pixels": (
+        text(
+            '"id","frame","x [px]","y [px]","sigma [px]","intensity [photon]","offset [photon]","bkgstd [photon]",'
+            '"uncertainty_xy [px]"',
+            "1,{frame},1.5,2.4,1.5,900,12,3,0.11",
+        ),
+        {"frame": 2, "x_nm": 100, "y_nm": 152, "x_sig": 11, "photons": 900},
+        ["id", "sigma [px]", "bkgstd [photon]"],
+    ),
+    "ThunderSTORM, in micrometres": (
+        text(
+            '"id","frame","x [um]","y [um]","z [um]","sigma1 [um]","sigma2 [um]","intensity [photon]",'
+            '"offset [photon]","bkgstd [photon]","uncertainty_xy [um]","uncertainty_z [um]"',
+            "1,{frame},0.15,0.24,-0.02,0.15,0.16,900,12,3,0.011,0.025",
+        ),
+        {"frame": 2, "x_nm": 100, "y_nm": 200, "z_nm": -20, "photons": 900, "y_sig": 11, "z_sig": 25},
+        ["id", "sigma1 [um]", "sigma2 [um]", "bkgstd [photon]"],
+    ),
     "Nanoimager": (
         text(
             "Channel,Frame,X (nm),Y (nm),Z (nm),X precision (nm),Y precision (nm),X (pix),Y (pix),Photons,Background",
@@ -329,6 +347,7 @@ WRONG_MAPS = {
     "pixels without pixel size": ("frame=T,x_nm=Xpos (px),y_nm=Ypos", "give pixel_size (--pixel-nm)"),
     "a depth in pixels": ("frame=T,x_nm=Xpos,y_nm=Ypos,z_nm=Zpos (px)", "in 'px', which cannot be converted to z_nm"),
     "counts for photons": ("frame=T,x_nm=Xpos,y_nm=Ypos,photons=Zpos (ADU)", "which cannot be converted to photons"),
+    "one column twice": ("frame=T,x_nm=Xpos,y_nm=Xpos", "as both x_nm and y_nm"),
     "no x": ("frame=T,y_nm=Ypos", "columns T, Xpos"),
 }
 
@@ -372,6 +391,12 @@ BAD = {
     "decimal commas between commas": (b'frame,x_nm,y_nm\n0,"1,5",2\n', "write decimals with a point"),
     "gzip": (b"\x1f\x8b\x08\x00abc", "unpack it"),
     "a workbook": (b"PK\x03\x04 xl/workbook.xml", "save it as csv"),
+    "half a frame": (b"frame,x_nm,y_nm\n0,1,2\n1.5,1,2\n", "frame 1.5 in row 2; expected whole numbers from 0"),
+    "no detection": (b"frame,x_nm,y_nm,num_frames\n0,1,2,3\n1,1,2,0\n", "(1 of 2 rows have others): repair or remove"),
+    "camera counts": (
+        b'"id","frame","x [nm]","y [nm]","intensity [ADU]"\n1,1,150,240,9\n',
+        "leave it out (--columns 'photons=')",
+    ),
     "only numbers": (b"0,1,2\n1,1,2\n", "without a line of column names"),
 }
 

@@ -314,6 +314,15 @@ def test_a_matlab_file_older_than_7_3_is_refused(tmp_path: Path) -> None:
         import_table(path, tmp_path / "out.parquet")
 
 
+def test_impossible_values_are_noted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("frame,x_nm,y_nm,x_sig,photons,prob\n0,1,2,-1,9,87\n1,1,2,0,inf,50\n2,1,2,5,9,\n")
+    notes = read_metadata(import_table(path, tmp_path / "out.parquet")).input["notes"]
+    assert [note for note in notes if "of 3 rows" in note] == [
+        "photons is infinite in 1 of 3 rows", "x_sig is 0 or less in 2 of 3 rows", "prob is above 1 in 2 of 3 rows",
+    ]  # fmt: skip
+
+
 def test_metadata_record_the_source_and_filled_columns(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("frame,x_nm,y_nm,photons\n0,1,2,3\n")

@@ -96,6 +96,15 @@ def test_the_import_command_keeps_selects_and_merges_channels(
     assert "channel" not in read_table(out)[0].column_names
 
 
+def test_rows_without_a_channel_are_a_channel_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("frame,x_nm,y_nm,channel\n0,1,2,red\n1,3,4,\n2,3,4,nan\n3,5,6,blue\n")
+    rows, about = read_table(import_table(path, tmp_path / "out.parquet"))
+    assert rows["channel"].to_pylist() == [1, 2, 2, 0]
+    assert [channel.name for channel in about.channels] == ["blue", "red", "none"]
+    assert any("2 (none)" in note for note in about.input["notes"])
+
+
 def test_selecting_a_channel_of_a_table_without_channels_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")

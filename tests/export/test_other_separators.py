@@ -139,3 +139,72 @@ def test_a_rewritten_table_of_molecules_is_imported(tmp_path: Path) -> None:
     rows, expected = read_table(out)[0], read_table(made.molecules)[0]
     assert rows.schema.types == expected.schema.types
     assert np.sort(rows["group"].to_numpy()).tolist() == np.sort(expected["group"].to_numpy()).tolist()
+
+
+def test_runs_of_blanks_separate_cells(tmp_path: Path) -> None:
+    """`numpy.savetxt` and Fortran pad numbers with blanks, also before the first one."""
+    path = tmp_path / "fixed.txt"
+    rows = "".join(f"{n:6d}  {n * 10.5:9.2f} {7:6d}  \r\n" for n in range(20_000))
+    path.write_text(f"   frame      x_nm   y_nm  \r\n{rows}")
+    table, _ = read_table(import_table(path, tmp_path / "a.parquet", rows_at_once=1000))
+    assert table["frame"].to_pylist() == list(range(20_000))
+    assert table["x_nm"].to_pylist() == pytest.approx([n * 10.5 for n in range(20_000)])
+
+
+def test_names_in_a_comment_of_matlab_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "matlab.txt"
+    path.write_text("% written by a script\n% frame,x_nm,y_nm\n0,1.5,2\n3,4.5,6\n")
+    table, _ = read_table(import_table(path, tmp_path / "a.parquet"))
+    assert table["frame"].to_pylist() == [0, 3]
+    assert table["x_nm"].to_pylist() == [1.5, 4.5]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param('"frame","x_nm","y_nm"\n"1",0,1.5,2\n"2",3,4.5,6\n', id="row names of R"),
+        pytest.param("frame,x_nm,y_nm\n0,1.5,2,\n3,4.5,6,\n", id="separator at the end of rows only"),
+        pytest.param("frame,x_nm,y_nm,\n0,1.5,2,\n3,4.5,6,\n", id="separator at the end of all lines"),
+    ],
+)
+def test_a_cell_without_a_name_does_not_move_the_others(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(text)
+    table, about = read_table(import_table(path, tmp_path / "a.parquet"))
+    assert table["frame"].to_pylist() == [0, 3]
+    assert table["x_nm"].to_pylist() == [1.5, 4.5]
+    assert about.input["dropped"] == ["(without a name)"]
+
+
+def test_a_cell_more_than_the_header_is_refused_if_it_may_be_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("frame,x_nm,y_nm\n1,0,1.5,2\n2,3,4.5,6\n")
+    with pytest.raises(TableError, match="Expected 3 columns, got 4"):
+        import_table(path, tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("column", ["frame", "x_nm"])
+def test_a_rewritten_table_without_a_required_column_is_refused(column: str, tmp_path: Path) -> None:
+    source = write_table(tmp_path / "a.parquet", random_columns(50))
+    rows = pd.read_parquet(source).rename(columns={column: column.title()})
+    rows.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(TableError, match=rf"no column {column} \(is it '{column.title()}'\?\)"):
+        import_table(tmp_path / "b.parquet", tmp_path / "c.parquet")
+    with pytest.raises(TableError, match=f"no column {column}"):
+        read_table(tmp_path / "b.parquet")
+
+
+def test_a_rewritten_table_with_rows_without_position_is_refused(tmp_path: Path) -> None:
+    source = write_table(tmp_path / "a.parquet", random_columns(50))
+    rows = pd.read_parquet(source)
+    rows.loc[7, "x_nm"] = np.nan
+    rows.to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(TableError, match=r"rows without x_nm \(the first is row 8\)"):
+        import_table(tmp_path / "b.parquet", tmp_path / "c.parquet")
+
+
+def test_columns_that_a_restored_table_lacks_are_listed(tmp_path: Path) -> None:
+    source = write_table(tmp_path / "a.parquet", random_columns(50))
+    pd.read_parquet(source).sample(frac=1, random_state=0).to_parquet(tmp_path / "b.parquet")
+    about = read_metadata(import_table(tmp_path / "b.parquet", tmp_path / "c.parquet"))
+    assert about.history[-1]["dropped"] == ["__index_level_0__"]

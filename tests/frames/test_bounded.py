@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import os
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,6 +97,43 @@ def test_decompression_bombs_in_zarr_v2_with_filters_are_refused(tmp_path: Path)
     chunk.write_bytes(bytes(numcodecs.Zlib().encode(bytes(BOMB_BYTES))))
     with pytest.raises(ValueError, match="decompresses to"):
         _ = opened[:]
+
+
+def _long(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+
+
+def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace
+
+
+NO_CHUNKS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a pipe": (_replaced(os.mkfifo), "it is a named pipe, expected a file"),
+    "a device": (_replaced(lambda path: path.symlink_to("/dev/zero")), "it is a device, expected a file"),
+    "a folder": (_replaced(Path.mkdir), "it is a folder, expected a file"),
+    "a file of 1 GiB": (_long, "it has 1073741824 bytes, expected at most"),
+}
+
+
+@pytest.mark.posix("needs pipes and devices")
+@pytest.mark.parametrize("kind", NO_CHUNKS)
+@pytest.mark.parametrize("layout", ["uncompressed", "compressed", "sharded"])
+def test_a_chunk_that_is_no_file_of_its_size_is_refused(tmp_path: Path, pipeline: str, kind: str, layout: str) -> None:
+    """Opening a pipe would block; reading a device or a long file would fill the memory."""
+    options: dict[str, Any] = {"compressors": None} if layout == "uncompressed" else {}
+    if layout == "sharded":
+        options["shards"] = (4, *SHAPE[1:])
+    zarr.create_array(tmp_path / "a.zarr", shape=(4, *SHAPE[1:]), chunks=SHAPE, dtype="u2", **options)[:] = 7
+    make, words = NO_CHUNKS[kind]
+    make(tmp_path / "a.zarr" / "c" / "0" / "0" / "0")
+    array = codecs.open_array(DirectoryKeys(tmp_path / "a.zarr").open_store(), "")
+    with pytest.raises(ValueError, match=words):
+        array[:]
 
 
 @pytest.mark.parametrize("pixels_bytes", [1000, 40 << 20])

@@ -153,6 +153,41 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+SHOWN = {name: YAML[name] for name in (*NO_FILES, "latin-1", "zero bytes", "alias bomb", "several documents", "a list")}
+"""Files that ``config show`` refuses; it prints any mapping."""
+
+
+def _named(path: str) -> Callable[[Path], None]:
+    """Return a function that names an output path, relative to the folder of the case."""
+    return lambda given: given.with_name("x.path").write_text(str(given.parent / path)) and None
+
+
+def _through_loop(path: Path) -> None:
+    path.symlink_to(path)
+    _named("x/out")(path)
+
+
+def _through_file(path: Path) -> None:
+    path.touch()
+    _named("x/out")(path)
+
+
+OUTPUTS: dict[str, Callable[[Path], None]] = {
+    "a name of 300 characters": _named("n" * 300),
+    "a path of 6000 characters": _named("/".join(["n" * 200] * 30)),
+    "a folder that is a link to itself": _through_loop,
+    "a folder that is a file": _through_file,
+    "a folder": NO_FILES["a folder"],
+    "a pipe": NO_FILES["a pipe"],
+    "a device": NO_FILES["a device"],
+}
+RUN_OUTPUTS = {name: make for name, make in OUTPUTS.items() if name != "a folder"} | {
+    "a link to nothing": NO_FILES["a link to nothing"],
+    "a link to itself": NO_FILES["a link to itself"],
+    "a file": lambda path: path.touch(),
+}
+"""Output paths that a run refuses when it is planned."""
+
 BUNDLES: dict[str, Callable[[Path], None]] = {
     **NO_FILES,
     "nesting in the header": _header(b"[" * _LEVELS),
@@ -249,6 +284,20 @@ def _bomb_store(path: Path) -> None:
             chunk.write_bytes(bomb)
 
 
+def _chunk(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        _store(path)[:] = 100
+        chunk = path / "c" / "1" / "0" / "0"
+        chunk.unlink()
+        make(chunk)
+
+    return replace
+
+
+CHUNKS = {name: _chunk(make) for name, make in NO_FILES.items()}
+"""Stores whose second chunk is no file of the right size."""
+
+
 def _metadata_pipe(path: Path) -> None:
     path.mkdir()
     os.mkfifo(path / "zarr.json")
@@ -333,6 +382,39 @@ def _columns(folder: Path) -> list[str]:
     return ["import", str(folder / "t.csv"), str(folder / "out.parquet"), "--columns", str(folder / "x")]
 
 
+def _batch(folder: Path) -> list[str]:
+    (folder / "x").rename(folder / "x.yaml") if os.path.lexists(folder / "x") else None
+    return ["batch", str(folder / "x.yaml"), "--model", "lls-paint", "--out", str(folder / "out")]
+
+
+def _with_model(folder: Path) -> list[str]:
+    _store(folder / "movie.zarr")[:] = 100
+    return ["batch", str(folder / "*.zarr"), "--model", str(folder / "x"), "--out", str(folder / "out")]
+
+
+def _table_beside(folder: Path) -> Path:
+    _table(folder / "table.parquet")
+    return folder / "table.parquet"
+
+
+def _output(folder: Path) -> Path:
+    """Return the output path that a case of ``OUTPUTS`` has written into the file ``x.path``, or ``x`` itself."""
+    named = folder / "x.path"
+    return Path(named.read_text()) if named.exists() else folder / "x"
+
+
+def _run_into(folder: Path) -> list[str]:
+    _store(folder / "movie.zarr")[:] = 100
+    _bundle(folder / "model.lls")
+    return ["run", str(folder / "movie.zarr"), "--out", str(_output(folder)), "--dry-run",
+            "--model", str(folder / "model.lls")]  # fmt: skip
+
+
+def _model(folder: Path) -> Path:
+    _bundle(folder / "model.lls")
+    return folder / "model.lls"
+
+
 def _table_named(folder: Path) -> Path:
     (folder / "x").rename(folder / "x.parquet")
     return folder / "x.parquet"
@@ -340,6 +422,25 @@ def _table_named(folder: Path) -> Path:
 
 _add_all("yaml", YAML, _run)
 _add_all("columns", YAML, _columns)
+_add_all("shown configurations", SHOWN, lambda folder: ["config", "show", str(folder / "x")])
+_add_all("lists of datasets", NO_FILES, _batch)
+_add_all(
+    "model info",
+    {name: BUNDLES[name] for name in ("truncated", "NaN in a weight", "infinity in a weight")},
+    lambda folder: ["model", "info", str(folder / "x")],
+)
+_add_all(
+    "models to fine-tune",
+    {name: BUNDLES[name] for name in ("truncated", "500 filters", "20 000 filters")},
+    lambda folder: ["train", "--config", "lls-paint", "--out", str(folder / "out"), "--init-from", str(folder / "x")],
+)
+_add_all("models of a batch", {name: BUNDLES[name] for name in ("truncated", "nesting in the record")}, _with_model)
+_add_all(
+    "filtered into",
+    OUTPUTS,
+    lambda folder: ["filter", str(_table_beside(folder)), str(_output(folder)), "--where", "x_nm > 1"],
+)
+_add_all("run into", RUN_OUTPUTS, _run_into)
 _add_all("bundles", BUNDLES, _with_bundle)
 _add_all("tables", TABLES, lambda folder: ["inspect", str(_table_named(folder))])
 _add_all("filtered tables", TABLES, lambda folder: [
@@ -347,6 +448,20 @@ _add_all("filtered tables", TABLES, lambda folder: [
 ])  # fmt: skip
 _add_all("csv", CSV, _import)
 _add_all("datasets", DATASETS, _with_dataset)
+_add_all(
+    "chunks",
+    CHUNKS,
+    lambda folder: [
+        "preview",
+        str(folder / "x"),
+        "--model",
+        str(_model(folder)),
+        "--out",
+        str(folder / "o.png"),
+        "--volume",
+        "4",
+    ],
+)
 _add_all("bombs", {"every chunk a bomb": _bomb_store}, lambda folder: ["inspect", str(folder / "x")])
 _add_all("unharmed runs", UNHARMED, lambda folder: ["status", str(folder / "x")])
 _add_all("runs", RUNS, lambda folder: ["status", str(folder / "x")])

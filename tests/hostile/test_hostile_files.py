@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MOST_S = 10.0
 MOST_KB = 1_000_000
 PROCESSES = (
-    ("yaml", "columns", "bundles", "runs", "unharmed runs"),
-    ("tables", "filtered tables", "csv", "datasets", "bombs"),
+    ("yaml", "columns", "shown configurations", "lists of datasets", "bundles", "model info", "runs", "unharmed runs"),
+    ("tables", "filtered tables", "csv", "datasets", "bombs", "filtered into"),
+    ("models to fine-tune", "models of a batch", "run into", "chunks"),
 )
 """Groups that run in the same process; the memory limit applies to the whole process."""
 UNHARMED = ("unharmed runs", "bombs")

@@ -175,9 +175,20 @@ def test_filtering_one_channel_of_a_joined_table_restores_its_input(tmp_path: Pa
     assert metadata.channel_label(1) == "actin"
 
 
+def test_two_dimensional_tables_among_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = write(tmp_path / "deep.parquet", seed=1)
+    flat = write(tmp_path / "flat.parquet", seed=2, columns={"z_nm": np.zeros(300)})
+    join_tables([deep, flat], tmp_path / "both.parquet")
+    assert f"Two-dimensional: {flat}." in caplog.text
+    caplog.clear()
+    join_tables([deep, write(tmp_path / "other.parquet", seed=3)], tmp_path / "deep_both.parquet")
+    assert not caplog.text
+
+
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "pixel": ({"pixel_size": PixelSize(x_nm=100, y_nm=100)}, {}, "differ in pixel size .*x_nm 104.0.*x_nm 100.0"),
     "planes": ({"planes": 4}, {}, "differ in planes per volume .5 and 4."),
+    "no planes": ({"planes": 1, "planes_per_volume": None}, {}, "differ in planes per volume .5 and 1."),
     "geometry": ({"geometry": STAGE}, {}, "differ in the columns xs_nm, ys_nm, zs_nm"),
     "one unnamed channel": ({}, {"first": {"channels": [ACTIN]}}, "does not state its channel.*--channels"),
     "only one has a column": ({"columns": {"channel": np.zeros(300)}}, {}, "does not state its channel"),

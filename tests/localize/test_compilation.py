@@ -2,15 +2,18 @@
 
 import logging
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lls_decode.config import ComputeConfig, NetworkConfig
+from lls_decode.config import CompilationTarget, ComputeConfig, NetworkConfig
 from lls_decode.errors import ConfigError
 from lls_decode.localize.arithmetic import warn_of_slow_arithmetic
-from lls_decode.localize.compilation import WORTH_PX, compile_network, is_compiled
+from lls_decode.localize.compilation import compile_network, find_compiled_code, find_record
+from lls_decode.model.fast import use_fast_graph
 from lls_decode.model.network import LocNet
 
 CPU = torch.device("cpu")
@@ -91,12 +94,90 @@ def test_errors_of_the_network_itself_are_raised() -> None:
         network.decode(torch.zeros(2, 5, 8, 8), torch.zeros(2, 3, dtype=torch.int64))
 
 
-def test_automatic_compilation_depends_on_device_and_amount_of_work() -> None:
+@pytest.mark.parametrize("fast", [False, True])
+def test_one_compilation_covers_all_batch_sizes_but_one(fast: bool) -> None:
+    network, graphs = make_network(), []
+    if fast:
+        use_fast_graph(network, torch.float32)
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_network(network, required=True, backend=backend)
+    with torch.inference_mode():
+        for frames, windows, expected in ((6, 6, 3), (6, 5, 3), (3, 2, 3), (9, 8, 3), (1, 1, 6), (8, 8, 6)):
+            triples = torch.zeros(windows, 3, dtype=torch.int64)
+            network.decode_sparsely(network.encode(torch.zeros(frames, 16, 20)), triples)
+            assert len(graphs) == expected, (frames, windows)
+
+
+TARGET = CompilationTarget(NetworkConfig(filters=4), 24, 32, 0)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_a_network_is_recorded_once_all_its_parts_are_compiled(cache: Path) -> None:
+    network, record = make_network(), find_record(TARGET, "float32", CPU)
+    compile_network(network, backend="eager", record=record)
+    with torch.inference_mode():
+        features = network.encode(torch.zeros(2, 8, 8))
+        assert not record.exists()
+        network.decode_sparsely(features, torch.zeros(2, 3, dtype=torch.int64))
+    assert list(cache.iterdir()) == [record]
+
+
+def test_a_network_that_cannot_be_compiled_is_not_recorded(cache: Path) -> None:
+    network, record = make_network(), find_record(TARGET, "float32", CPU)
+    compile_network(network, backend=no_compiler, record=record)
+    outputs(network, SIZES[0])
+    outputs(network, SIZES[0])
+    assert not record.exists()
+
+
+def test_a_record_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path) -> None:
+    network = make_network()
+    compile_network(network, backend="eager", record=tmp_path / "absent" / "record")
+    outputs(network, SIZES[0])
+
+
+def test_records_differ_by_everything_that_the_compiled_code_depends_on(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = [
+        TARGET,
+        replace(TARGET, network=NetworkConfig(filters=8)),
+        replace(TARGET, height=28),
+        replace(TARGET, width=28),
+        replace(TARGET, tile_px=16),
+    ]
+    records = {find_record(target, dtype, CPU) for target in targets for dtype in ("float32", "bfloat16")}
+    monkeypatch.setattr(torch, "__version__", "3.0")
+    records.add(find_record(TARGET, "float32", CPU))
+    assert len(records) == 11
+
+
+def test_compiled_code_is_found_on_gpus_only(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
-    assert is_compiled(True, CPU, 1)
-    assert not is_compiled(False, gpu, WORTH_PX)
-    assert not is_compiled("auto", gpu, WORTH_PX - 1)
-    assert not is_compiled("auto", CPU, WORTH_PX)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert find_compiled_code(TARGET, "float16", gpu) == "impossible"  # no Triton
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert find_compiled_code(TARGET, "float16", gpu) == "absent"
+    find_record(TARGET, "float16", gpu).touch()
+    assert find_compiled_code(TARGET, "float16", gpu) == "cached"
+    assert find_compiled_code(TARGET, "bfloat16", gpu) == "absent"
+    assert find_compiled_code(TARGET, "float16", CPU) == "impossible"
+
+
+def test_the_users_cache_folder_is_used_if_no_other_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find_record(TARGET, "float32", CPU).parent == tmp_path / "lls-decode" / "compiled"
 
 
 def test_no_warning_without_emulated_arithmetic(caplog: pytest.LogCaptureFixture) -> None:

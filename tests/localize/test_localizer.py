@@ -538,6 +538,40 @@ def test_build_localizer_assembles_the_expected_parts(tmp_path: Path) -> None:
     assert torch.get_num_threads() == 1
 
 
+DECISIONS: dict[str, tuple[bool | str, bool | None, str, bool]] = {
+    "the run decides": ("auto", True, "absent", True),
+    "the run decides against": ("auto", False, "cached", False),
+    "a worker that cannot compile": ("auto", True, "impossible", False),
+    "no run, little work": ("auto", None, "cached", False),
+    "the configuration decides": (True, False, "impossible", True),
+    "the configuration decides against": (False, True, "cached", False),
+}
+
+
+@pytest.mark.parametrize(("wish", "compiles", "code", "expected"), DECISIONS.values(), ids=DECISIONS)
+def test_the_network_is_compiled_as_decided(
+    wish: bool | str,
+    compiles: bool | None,
+    code: str,
+    expected: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[bool] = []
+    monkeypatch.setattr("lls_decode.localize.build.find_compiled_code", lambda *_: code)
+    monkeypatch.setattr(
+        "lls_decode.localize.build.compile_network", lambda _, *, required, record: compiled.append(required)
+    )
+    config = RunConfig(
+        camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=1.0, variance_adu2=1.0),
+        pixel_size=PIXEL,
+        geometry=STAGE,
+        compute=ComputeConfig(device="cpu", compile=wish, threads=1),
+    )
+    build_localizer(save(tmp_path / "far.lls"), config, LAYOUT, compiles=compiles)
+    assert compiled == ([wish is True] if expected else [])
+
+
 def test_the_noise_map_of_a_run_comes_from_its_camera(tmp_path: Path) -> None:
     """The noise map, in photons, comes from a file with one value per pixel, or from one number for all pixels."""
     config = network_config("time").replace(noise_map=True)

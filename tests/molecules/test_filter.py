@@ -15,7 +15,7 @@ from lls_decode.errors import ConfigError, TableError
 from lls_decode.molecules import filter_table, link
 from lls_decode.molecules.density import crowded, marked
 from lls_decode.molecules.sigma_quantile import combined_sigma, sigma_quantile
-from lls_decode.table import read_metadata, read_table
+from lls_decode.table import read_metadata, read_table, table_writer
 
 from .conftest import STAGE, WriteRows
 
@@ -174,3 +174,17 @@ def test_counting_neighbours_across_planes_needs_a_geometry(write_rows: WriteRow
     path = write_rows({"frame": [0, 1]}, planes=2)
     with pytest.raises(TableError, match="positions in different planes cannot be compared"):
         filter_table(path, tmp_path / "out.parquet", min_neighbours=1, radius_nm=30)
+
+
+def test_best_takes_sigmas_of_0_or_less_for_unknown(table: Path, tmp_path: Path) -> None:
+    """Other programs write 0 or -1 where they have no uncertainty; such rows are not the best ones."""
+    rows, about = read_table(table)
+    sigma = rows["x_sig"].to_numpy().copy()
+    sigma[:20], sigma[20:40] = 0, -1
+    place = rows.schema.get_field_index("x_sig")
+    rows = rows.set_column(place, rows.schema.field(place), pa.array(sigma))
+    path = tmp_path / "odd.parquet"
+    with table_writer(path, rows.schema, about) as writer:
+        writer.write(rows)
+    kept, _ = read_table(filter_table(path, tmp_path / "out.parquet", best=0.25).path)
+    assert kept["x_sig"].to_numpy().min() > 0

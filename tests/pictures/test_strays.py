@@ -13,6 +13,7 @@ from lls_decode.errors import ConfigError
 from lls_decode.pictures.extent import Spread
 from lls_decode.pictures.render import MAX_PIXELS, render_png
 from lls_decode.pictures.render_pyramid import render_pyramid
+from lls_decode.pictures.tiled.frame import Frame
 from lls_decode.pictures.view import View
 from lls_decode.pipelines.cli import cli
 from lls_decode.table import TableMetadata
@@ -201,3 +202,43 @@ def test_a_spread_does_not_depend_on_pieces_and_number_of_bins(pieces: int, monk
         few.add(part)
     assert (few.num, few.limits()) == (whole.num, whole.limits())
     assert len(few._bins) <= 40
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        pytest.param({"view": View(projection="xz")}, "view xz", id="side view"),
+        pytest.param({"view": View(z_nm=(0, 100))}, "--z-nm", id="range of z"),
+        pytest.param({"colour": "depth"}, "--colour", id="depth as colour"),
+    ],
+)
+def test_the_depth_of_a_flat_table_is_not_drawn(how: dict[str, Any], says: str, tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat.parquet", **{**filaments(200), "z_nm": np.zeros(200)})
+    with pytest.raises(ConfigError, match=f"is two-dimensional.*{says}"):
+        render_png(flat, tmp_path / "a.png", **how)
+
+
+def test_a_flat_table_is_drawn_without_colours_of_depth(tmp_path: Path) -> None:
+    flat = write(tmp_path / "flat.parquet", **{**filaments(200), "z_nm": np.zeros(200)})
+    assert render_png(flat, tmp_path / "a.png").colour_range is None
+
+
+def test_a_limit_of_sigmas_is_refused_for_a_table_without_sigmas(tmp_path: Path) -> None:
+    about = TableMetadata(input={"filled": {"x_sig": "NaN: not known", "y_sig": "NaN: not known"}})
+    table = write(tmp_path / "a.parquet", about=about, **{**filaments(200), "x_sig": np.full(200, np.nan)})
+    with pytest.raises(ConfigError, match="has no sigmas"):
+        render_png(table, tmp_path / "a.png", view=View(sigma_max_nm=10))
+
+
+def test_a_very_wide_picture_with_a_frame_is_refused(tmp_path: Path) -> None:
+    table = write(tmp_path / "a.parquet", **filaments(50))
+    with pytest.raises(ConfigError, match=r"100000000 x 3 pixels is too large; use pixels of 485 nm"):
+        render_png(table, tmp_path / "a.png", extent_nm=((0, 2e9), (0, 60)))
+
+
+def test_the_frame_of_a_wide_picture_needs_little_memory() -> None:
+    """Rows around the picture are made a few at once, and the scale bar does not grow without limit."""
+    frame = Frame(4, 4_000_000, 20.0)
+    rows = frame.rows(iter([np.zeros((4, 4_000_000, 3), dtype=np.uint8)]))
+    assert max(next(rows).nbytes for _ in range(3)) < 2**27
+    assert frame._scale().rgba.shape[1] < 20_000

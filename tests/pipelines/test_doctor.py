@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,6 +62,73 @@ def test_hidden_gpus_are_noted(smi: Callable[[str], None], monkeypatch: pytest.M
         "note",
         "hidden (CUDA_VISIBLE_DEVICES is ''); the network runs on the CPU",
     )
+
+
+def add_card(bus: Path, vendor: str, kind: str) -> None:
+    device = bus / f"0000:0{len(list(bus.iterdir()))}:00.0"
+    device.mkdir()
+    (device / "vendor").write_text(f"{vendor}\n")
+    (device / "class").write_text(f"{kind}\n")
+
+
+@pytest.mark.parametrize(
+    ("hip", "words"),
+    [
+        (
+            None,
+            "this machine has 1 AMD GPU, but torch {torch} is built without ROCm; if ROCm supports it, install such",
+        ),
+        ("6.2", "this machine has 1 AMD GPU, but torch (ROCm 6.2) sees no GPU; check that ROCm supports it, and that"),
+    ],
+)
+def test_a_gpu_of_amd_that_torch_does_not_see_is_noted(
+    hip: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine's GPU works")
+    bus = tmp_path / "devices"
+    bus.mkdir()
+    add_card(bus, "0x1002", "0x030000")
+    add_card(bus, "0x1002", "0x040300")  # the sound of the same card
+    monkeypatch.setattr("lls_decode.pipelines.doctor.gpu.PCI", bus)
+    monkeypatch.setattr("lls_decode.pipelines.doctor.gpu.ask_driver", lambda: None)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    state, said = found(examine_gpu())["gpu"]
+    assert (state, said.startswith(words.format(torch=torch.__version__))) == ("note", True), said
+    assert "; the network runs on the CPU, in " in said
+
+
+def test_a_working_gpu_of_amd_is_reported_with_rocm_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch calls GPUs of AMD ``cuda``; the calls to the GPU are replaced here."""
+    about = SimpleNamespace(name="AMD Instinct MI300X", total_memory=206_000_000_000)
+    ones = torch.ones(1)
+    for name, value in {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "get_device_name": lambda index: about.name,
+        "get_device_properties": lambda device: about,
+        "is_bf16_supported": lambda including_emulation: True,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: ones)
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+    state, words = found(examine_gpu())["gpu"]
+    assert state == "ok"
+    assert words == (
+        f"AMD Instinct MI300X, HIP 6.2, 206 GB, torch {torch.__version__} for ROCm 6.2; computes in float16 "
+        "(compute.dtype: auto)"
+    )
+
+
+def test_the_gpu_of_a_mac_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine's GPU works")
+    monkeypatch.setattr("lls_decode.pipelines.doctor.gpu.ask_driver", lambda: None)
+    monkeypatch.setattr("lls_decode.pipelines.doctor.gpu.cards_in_machine", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    state, words = found(examine_gpu())["gpu"]
+    assert state == "note"
+    assert words.startswith("the GPU of this Mac (MPS) is not used: the network is not tested on it; the network runs")
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,21 @@ def test_too_few_points_or_beads_are_refused(random: np.random.Generator) -> Non
 def test_impossible_options_are_refused(options: dict, says: str, random: np.random.Generator) -> None:
     with pytest.raises(ConfigError, match=says):
         estimate(cloud("f", beads(random)), cloud("m", beads(random)), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"max_shift_nm": 50.0}, "a shift of .*above 50 nm"),
+        ({"max_angle_deg": 1.0}, r"a rotation of (1\.9\d*|2|2\.0\d*) degrees, above 1"),
+    ],
+)
+def test_a_map_beyond_the_limits_is_refused(options: dict[str, object], says: str, random: np.random.Generator) -> None:
+    """The search can end outside the limits that it began within."""
+    sites = clusters(random, number=60)
+    with pytest.raises(TableError, match=says):
+        estimate(
+            cloud("fixed", seen(sites, random)),
+            cloud("moving", Moved()(seen(sites, random))),
+            **options,  # type: ignore[arg-type]
+        )

@@ -1,7 +1,11 @@
 """The function that writes files refuses to overwrite inputs of the command and files of other programs."""
 
+import errno
 import json
 import os
+import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +19,7 @@ from lls_decode.drawing import new_figure, save_png
 from lls_decode.errors import ConfigError, OutputError
 from lls_decode.outputs import command, in_place, note_read
 from lls_decode.table import TableMetadata, read_table, schema, table_writer, written_aside
+from lls_decode.table.files import folder_beside, output_error
 from lls_decode.table.marks import PROGRAM, kind_of
 
 
@@ -261,3 +266,41 @@ def test_an_input_is_recognized_in_other_letter_case_where_case_is_ignored(read:
         read_table(read)
         with pytest.raises(ConfigError, match="is read"):
             write_table(other)
+
+
+def test_a_temporary_folder_is_removed_although_threads_still_write_after_an_error(tmp_path: Path) -> None:
+    def write_late(folder: Path) -> None:
+        time.sleep(0.2)
+        (folder / "c").mkdir(parents=True)
+        (folder / "c" / "0").touch()
+
+    def fail(folder: Path) -> None:
+        threads.append(threading.Thread(target=write_late, args=(folder,)))
+        threads[0].start()
+        raise ValueError("full")
+
+    threads: list[threading.Thread] = []
+    with pytest.raises(ValueError, match="full"), folder_beside(tmp_path / "a.tif") as folder:
+        fail(folder)
+    threads[0].join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_writer_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """h5py is optional, and reads the mark in HDF5 files."""
+    (tmp_path / "a.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(OutputError, match="has no mark of lls-decode"):
+        write_text(tmp_path / "a.hdf5")
+
+
+def test_reasons_why_a_file_cannot_be_written() -> None:
+    """NumPy raises an error without a number when a disk is full; names that are too long are refused by the system."""
+    reasons = {
+        "the disk is full": OSError("9216 requested and 992 written"),
+        "the name is too long": OSError(errno.ENAMETOOLONG, "File name too long"),
+        "links that point at each other": OSError(errno.ELOOP, "Too many levels of symbolic links"),
+    }
+    assert {words: words in str(output_error(Path("x"), error)) for words, error in reasons.items()} == dict.fromkeys(
+        reasons, True
+    )

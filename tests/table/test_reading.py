@@ -228,3 +228,10 @@ def test_damaged_pandas_attributes_are_refused(ours: Path, tmp_path: Path) -> No
     pq.write_table(pq.read_table(ours).replace_schema_metadata({b"PANDAS_ATTRS": b'{"lls_decode"'}), path)
     with pytest.raises(TableError, match="damaged metadata"):
         read_metadata(path)
+
+
+def test_a_file_of_another_kind_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("frame,x_nm,y_nm\n0,1,2\n")
+    with pytest.raises(TableError, match="lls-decode import"):
+        read_table(path)

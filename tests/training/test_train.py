@@ -1,6 +1,7 @@
 """Training learns, can be interrupted at any moment without a change of results, and records what it did."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from lls_decode.config import BackgroundConfig, EmccdCamera, NetworkConfig, PerlinTexture, TrainingConfig
-from lls_decode.errors import ConfigError, LlsDecodeError, RunConflictError
+from lls_decode.errors import ConfigError, LlsDecodeError, OutputError, RunConflictError
 from lls_decode.localize import build_validator
 from lls_decode.model.bundle import load_bundle
 from lls_decode.model.layers import ExactConv2d
@@ -126,6 +127,22 @@ def test_a_training_killed_while_writing_a_checkpoint_resumes_identically(uninte
     train(config(), tmp_path, validator=quick)
     check_same_training(uninterrupted, tmp_path)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-0-12.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "checkpoint-0-5.safetensors"])
+@pytest.mark.parametrize("length", [0, 40])
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, name: str, length: int) -> None:
+    train(config(), tmp_path, validator=quick, stop_after=5)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:length])
+    with pytest.raises(ConfigError, match=r"is damaged or of an unknown variant .* or delete it to begin again"):
+        train(config(), tmp_path, validator=quick)
+
+
+def test_a_full_disk_stops_a_training(mount_disk: Callable[[str], Path]) -> None:
+    disk = mount_disk("size=64k")
+    with pytest.raises(OutputError, match="the disk is full"):
+        train(config(), disk / "tiny", validator=quick)
+    assert [path.name for path in (disk / "tiny").iterdir()] == ["training.yaml"]
 
 
 def test_simulating_ahead_does_not_change_the_training(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import ConfigError
+from lls_decode.system import real_path
 
 _NAME_SEPARATOR = "::"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -97,7 +98,7 @@ def crop_values(values: Mapping[str, Any], y: slice, x: slice) -> dict[str, Any]
 def absolute(path: str, folder: Path) -> str:
     """Return the absolute path of a map, whose relative path starts from ``folder``."""
     file, separator, array = path.partition(_NAME_SEPARATOR)
-    return f"{(folder / file).resolve()}{separator}{array}"
+    return f"{real_path(folder / file)}{separator}{array}"
 
 
 def content(path: str) -> bytes:

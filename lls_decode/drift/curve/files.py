@@ -2,10 +2,11 @@
 
 The columns are ``volume`` (or ``frame``) and ``dx_nm dy_nm dz_nm``; optionally also ``dx_sig dy_sig dz_sig`` (standard
 deviations, nm) and ``supported`` (whether the drift was measured in that volume). A csv without ``dz_nm`` has no
-displacement along z.
+displacement along z. Displacements may also be in micrometres or pixels: ``dx_um``, ``dx (px)``.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from lls_decode.documents import parse_json
+from lls_decode.config import PixelSize
+from lls_decode.documents import parse_json, read_head
 from lls_decode.drift.curve.curve import QUANTUM_NM, DriftCurve, Floats
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.outputs import note_read
 from lls_decode.table import software_versions, written_aside
+from lls_decode.table.csv_layouts import read_header, text_file
 from lls_decode.table.positions import Coords
 
 KEY: Final = b"lls_decode_drift"
@@ -28,6 +31,10 @@ _SHIFTS: Final = ("dx_nm", "dy_nm", "dz_nm")
 _SIGMAS: Final = ("dx_sig", "dy_sig", "dz_sig")
 _SUPPORTED: Final = "supported"
 _TEXT: Final = (".csv", ".txt", ".tsv")
+_HEAD_LINES: Final = 200
+_UNITS: Final = {"nm": 1.0, "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3}
+_PIXELS: Final = ("px", "pix", "pixel", "pixels")
+_WITH_UNIT: Final = re.compile(r"(d[xyz])(?:_|\s*[(\[]\s*)([^\W\d_]+)\s*[)\]]?")
 
 
 def write_curve(out: str | Path, curve: DriftCurve) -> Path:
@@ -57,7 +64,9 @@ def write_curve(out: str | Path, curve: DriftCurve) -> Path:
     return out
 
 
-def read_curve(path: str | Path, *, coords: Coords, planes_per_volume: int | None = None) -> DriftCurve:
+def read_curve(
+    path: str | Path, *, coords: Coords, planes_per_volume: int | None = None, pixel_size: PixelSize | None = None
+) -> DriftCurve:
     """Read a curve of `write_curve`, or any Parquet file or csv with the columns ``volume dx_nm dy_nm dz_nm``.
 
     Parameters
@@ -67,6 +76,8 @@ def read_curve(path: str | Path, *, coords: Coords, planes_per_volume: int | Non
     planes_per_volume
         Frames per volume, for files with a column ``frame`` instead of ``volume``; displacements are averaged over
         them.
+    pixel_size
+        Size of a camera pixel, for displacements in pixels.
 
     Raises
     ------
@@ -83,7 +94,7 @@ def read_curve(path: str | Path, *, coords: Coords, planes_per_volume: int | Non
             f"{path} is a drift curve of version {about['version']}, but this program reads version {_VERSION}; use an "
             f"lls-decode that knows version {about['version']}."
         )
-    volume, values = _values(path, table, planes_per_volume or 1)
+    volume, values = _values(path, _in_nm(path, table, pixel_size), planes_per_volume or 1)
     shift = np.stack([values[name] for name in _SHIFTS], axis=1)
     if not np.isfinite(shift).all():
         raise TableError(f"{path} has displacements that are not numbers; fill or remove them.")
@@ -103,12 +114,46 @@ def _read(path: Path) -> pa.Table:
     try:
         if path.suffix.lower() not in _TEXT:
             return pq.read_table(path)
-        with path.open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max(",;\t", key=header.count)
-        return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=separator))
+        head = read_header(read_head(path).splitlines()[:_HEAD_LINES])
+        if not head.names:
+            raise ValueError("no line of column names")
+        return pyarrow.csv.read_csv(
+            text_file(path, head.dialect),
+            read_options=pyarrow.csv.ReadOptions(column_names=head.names, skip_rows=head.num_lines),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=head.dialect.separator),
+            convert_options=pyarrow.csv.ConvertOptions(decimal_point=head.dialect.decimal_mark),
+        )
     except (OSError, ValueError, pa.ArrowException) as error:
         raise TableError(f"{path} cannot be read as a drift curve ({' '.join(str(error).split())}).") from error
+
+
+def _in_nm(path: str | Path, table: pa.Table, pixel_size: PixelSize | None) -> pa.Table:
+    """Return a table with the displacements that are in other units added in nm."""
+    names = table.column_names
+    for name in names:
+        if names.count(name) > 1 and name:
+            raise TableError(f"{path} has {names.count(name)} columns {name!r}, expected one; rename the others.")
+    for name in names:
+        found = _WITH_UNIT.fullmatch(name)
+        if found is None or f"{found[1]}_nm" in table.column_names:
+            continue
+        factor = _UNITS.get(found[2].lower())
+        if factor is None and found[2].lower() in _PIXELS:
+            factor = _pixel_nm(path, name, pixel_size)
+        if factor is not None:
+            table = table.append_column(f"{found[1]}_nm", pa.array(factor * _numbers(path, table, name)))
+    return table
+
+
+def _pixel_nm(path: str | Path, name: str, pixel_size: PixelSize | None) -> float:
+    if name.startswith("dz"):
+        raise TableError(f"{path} has displacements along z in pixels ({name!r}); convert them to nm (dz_nm).")
+    if pixel_size is None:
+        raise TableError(
+            f"{path} has displacements in pixels ({name!r}), but the table to correct does not state its pixel size; "
+            "convert them to nm (dx_nm, dy_nm)."
+        )
+    return pixel_size.y_nm if name.startswith("dy") else pixel_size.x_nm
 
 
 def _values(path: str | Path, table: pa.Table, planes_per_volume: int) -> tuple[Floats, dict[str, Floats]]:
@@ -118,16 +163,31 @@ def _values(path: str | Path, table: pa.Table, planes_per_volume: int) -> tuple[
     for name in (when, "dx_nm", "dy_nm", *(() if Path(path).suffix.lower() in _TEXT else ("dz_nm",))):
         if name not in names:
             raise TableError(
-                f"{path} has no column {name!r}; a drift curve has volume (or frame), {', '.join(_SHIFTS)}."
+                f"{path} has no column {name!r}; a drift curve has volume (or frame), {', '.join(_SHIFTS)} (or _um, "
+                f"_px). It has {', '.join(table.column_names)[:300]}; rename its columns."
             )
     values = {name: _numbers(path, table, name) for name in (when, *_SHIFTS, *_SIGMAS, _SUPPORTED) if name in names}
     number = values.pop(when)
     values.setdefault("dz_nm", np.zeros(len(number)))
-    if not len(number) or np.any(number != number[0] + np.arange(len(number))) or number[0] < 0:
-        raise TableError(f"{path} must have one row for each {when}, in order and without gaps.")
+    _check_numbers(path, when, number)
     if when == "frame" and planes_per_volume > 1:
         number, values = _means(number, values, planes_per_volume)
     return number, values
+
+
+def _check_numbers(path: str | Path, when: str, number: Floats) -> None:
+    expected = f"expected one row for each {when}, in order and without gaps"
+    if not len(number):
+        raise TableError(f"{path} has no rows; {expected}.")
+    bad = ~((number == np.trunc(number)) & (number >= 0))
+    if bad.any():
+        raise TableError(f"{path} has {when} {number[bad][0]:g}; expected whole numbers of 0 or more.")
+    if (np.diff(number) != 1).any():
+        place = int(np.argmax(np.diff(number) != 1))
+        raise TableError(
+            f"{path} has {when} {number[place + 1]:.0f} after {when} {number[place]:.0f}; {expected}: sort its rows, "
+            "or interpolate those that are missing."
+        )
 
 
 def _means(frame: Floats, values: dict[str, Floats], planes_per_volume: int) -> tuple[Floats, dict[str, Floats]]:

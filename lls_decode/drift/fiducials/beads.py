@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import maximum_filter, uniform_filter
 
+from lls_decode.documents import read_head
 from lls_decode.drift.points import TableView
 from lls_decode.errors import ConfigError, TableError
 
@@ -78,10 +79,10 @@ def read_beads(given: Sequence[tuple[float, float]] | str | Path) -> Floats:
     """
     if isinstance(given, str | Path):
         try:
+            names = [name.strip().strip('"') for name in read_head(given).partition("\n")[0].split(",")]
+            columns = [names.index("x_nm"), names.index("y_nm")]
             with open(given, encoding="utf-8-sig") as file:
-                names = [name.strip().strip('"') for name in file.readline().split(",")]
-                columns = [names.index("x_nm"), names.index("y_nm")]
-                places = np.loadtxt(file, delimiter=",", usecols=columns, ndmin=2, dtype=np.float64)
+                places = np.loadtxt(file, delimiter=",", usecols=columns, skiprows=1, ndmin=2, dtype=np.float64)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"{given} cannot be read as a csv of beads ({error}); expected a first line 'x_nm,y_nm' and numbers."

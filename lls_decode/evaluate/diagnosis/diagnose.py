@@ -41,7 +41,7 @@ def diagnose(
     truth, found
         All rows of the truth as read, and of the table.
     coverage
-        Frames that count; None: all frames.
+        Frames and region that count; None: all frames.
     pixel
         Size of a camera pixel, by which offsets of half a pixel are recognized.
     start
@@ -55,10 +55,10 @@ def diagnose(
     """
     begin = start or TruthChange()
     truth = begin.apply(truth, planes_per_volume=planes_per_volume)
-    kept, inside = found, np.ones(len(truth), dtype=np.bool_)
+    kept, within = found, truth
     if coverage is not None:
-        kept, inside = found.select(coverage.holds(found.frame)), coverage.holds(truth.frame)
-    notes = list(_notes(truth, kept))
+        kept, within = found.select(coverage.covers(found)), truth.select(coverage.covers(truth))
+    notes = [] if begin.ignore_z else _notes(truth, kept)
     if not len(truth) or not len(kept):
         return _nothing(begin, notes)
     sample, small = (
@@ -67,7 +67,7 @@ def diagnose(
             kept,
             planes_per_volume=planes_per_volume if begin.planes == "as_is" else 1,
             criteria={**(criteria or Criteria()), "method": "greedy"},
-            covered=inside,
+            coverage=coverage,
             most_rows=most,
         )
         for most in (MOST_ROWS, FEW_ROWS)
@@ -79,7 +79,7 @@ def diagnose(
         Cause(name, words, option, sample.marks(without), after)
         for name, words, option, without in split(change, Wording(total, first_frame, pixel, photons_per_count))
     )
-    notes += _ends(truth.select(inside), kept) if not causes else []
+    notes += _ends(within, kept) if not causes else []
     return Diagnosis(
         causes=causes,
         notes=tuple(notes),

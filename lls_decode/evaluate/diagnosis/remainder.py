@@ -77,9 +77,13 @@ def wrong_scale(sample: Sample, change: TruthChange) -> TruthChange:
     error = spread / (lever * math.sqrt(_num_independent(before.molecule))) if lever > 0 else math.inf
     if not (spread < _TIGHTER * plain and abs(fitted.scale / change.scale - 1) > _SIGMAS * (1 + 10 / num) * error):
         return change
-    alone = fit_place_without_shift(sample, fitted, change)
     slack = 1 + 2 / math.sqrt(num)
-    return alone if _lateral_spread(residuals(sample, alone), centred=False) <= slack * spread else fitted
+    unmoved = replace(change, shift_nm=(0.0, 0.0, change.shift_nm[2]))
+    for start in (unmoved, change):  # a translation found before may only have stood in for the factor
+        alone = fit_place_without_shift(sample, fitted, start)
+        if _lateral_spread(residuals(sample, alone), centred=False) <= slack * spread:
+            return alone
+    return fitted
 
 
 def fit_place_without_shift(sample: Sample, fitted: TruthChange, change: TruthChange) -> TruthChange:
@@ -184,7 +188,7 @@ def wrong_depth(sample: Sample, change: TruthChange) -> TruthChange:
 
 def _is_opposite(correlation: float, num: int) -> bool:
     """Whether a correlation is significantly negative (Student's t)."""
-    if num < 3 or correlation <= -1:
+    if num < 3 or abs(correlation) >= 1:  # t is infinite at 1 and -1
         return correlation <= -1
     return bool(stdtr(num - 2, correlation * math.sqrt((num - 2) / (1 - correlation**2))) < _CHANCE)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.emitters import Emitters
+from lls_decode.evaluate.coverage import FrameCoverage
 from lls_decode.evaluate.diagnosis.change import TruthChange, num_volumes
 from lls_decode.evaluate.matching import Matches, match
 from lls_decode.evaluate.score import Comparison, Criteria, compare, summarize
@@ -46,21 +47,22 @@ class Sample:
         *,
         planes_per_volume: int = 1,
         criteria: Criteria | None = None,
-        covered: Mask | None = None,
+        coverage: FrameCoverage | None = None,
         most_rows: int = MOST_ROWS,
     ) -> None:
         """Choose frames at random, reproducibly.
 
-        ``truth`` has all its frames. ``found`` has the rows that count, and ``covered`` marks the rows of the unchanged
-        truth that lie in covered frames.
+        ``truth`` has all its rows, and ``found`` only those that count. Under each change, the rows of the truth count
+        that the change puts into the frames of the sample and into the region of ``coverage``.
         """
         self.planes_per_volume = planes_per_volume
         self.criteria = criteria or Criteria()
         self._truth = truth
+        self._coverage = coverage
         self._order = np.argsort(truth.frame, kind="stable")
         self._sorted = truth.frame[self._order]
         self.frames = _choose(
-            found.frame, truth.frame if covered is None else truth.frame[covered], len(truth), most_rows
+            found.frame, truth.frame[coverage.holds(truth.frame)] if coverage else truth.frame, len(truth), most_rows
         )
         self.found = found.select(np.isin(found.frame, self.frames))
         """Rows of the table in the chosen frames."""
@@ -83,9 +85,10 @@ class Sample:
         return rows, np.repeat(wanted, count)
 
     def truth(self, change: TruthChange) -> Emitters:
-        """Return the changed truth in the frames of the sample."""
+        """Return the changed truth in the frames of the sample and in the region that counts."""
         rows, frame = self.true_rows(change)
-        return replace(change.place(self._truth.select(rows)), frame=frame)
+        truth = replace(change.place(self._truth.select(rows)), frame=frame)
+        return truth if self._coverage is None else truth.select(self._coverage.in_region(truth))
 
     def positions(self, rows: Integers) -> Floats:
         """Return the unchanged x and y (K, 2) of some rows of the truth."""

@@ -40,7 +40,7 @@ def find_change(sample: Sample) -> TruthChange:
     """
     best = TruthChange()
     hit = sample.hits(best)
-    most = min(len(sample.found), len(sample.truth(best)) or len(sample.found))
+    most = min(len(sample.found), len(sample.true_rows(best)[0]) or len(sample.found))
     if not len(sample.found) or hit.sum() >= _GOOD * most:
         return best
     tried = [(item, sample.hits(item.change)) for item in _worth_trying(sample)]

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from lls_decode.errors import TableError
 
+EMPTY: Final = "none"
+"""Name of the channel or source file of rows that state none."""
 _MOST: Final = 256
 _HIGHEST_NUMBER: Final = 63
 """Largest value that is kept as the number of a channel; larger ones, such as wavelengths, are renumbered."""
@@ -49,7 +51,7 @@ class Category:
         places = np.array([self.values[word] for word in words] or [0], dtype=np.int64)
         indices = encoded.indices
         if indices.null_count:
-            empty = self.values.setdefault("", len(self.values))
+            empty = self.values.setdefault(EMPTY, len(self.values))
             places, indices = np.append(places, empty), indices.fill_null(len(places))
         return np.asarray(places[indices.to_numpy(zero_copy_only=False)])
 
@@ -100,6 +102,8 @@ class Category:
 def _plain(value: object) -> str:
     """Return a value as text, which is the same for 1, 1.0 and '1.0'."""
     text = str(value).strip() if value is not None else ""
+    if not text or text.lower() in ("nan", "none", "null"):
+        return EMPTY
     try:
         number = float(text)
     except ValueError:
@@ -108,7 +112,9 @@ def _plain(value: object) -> str:
 
 
 def _natural(value: str) -> tuple[int, float, str]:
-    """Return a key that sorts numbers by value, and before words."""
+    """Return a key that sorts numbers by value, then words, and no value last."""
+    if value == EMPTY:
+        return 2, 0.0, value
     try:
         return 0, float(value), value
     except ValueError:

@@ -57,6 +57,7 @@ class ColumnCompletion:
         self._path = path
         self._planes_per_volume = planes_per_volume
         self._bad: dict[str, _Bad] = {}
+        self._odd: dict[tuple[str, str], int] = {}
 
     def add(self, given: Mapping[str, npt.NDArray[Any]]) -> pa.Table:
         """Return all canonical columns of a piece, in the order of the file; an empty table once any row was faulty.
@@ -75,6 +76,7 @@ class ColumnCompletion:
                 self._note(name, ~np.isfinite(columns[name]), columns[name])
         fills = {name: np.full(length, _FILLS.get(name, np.nan)) for name in MEASURED if name not in columns}
         complete = columns | fills
+        self._note_odd(columns)
         complete |= self._of_molecules(complete) if self._kind == "molecules" else self._counted(columns)
         self.num_rows += length
         if self._bad.keys() - {"z_nm"}:
@@ -108,12 +110,23 @@ class ColumnCompletion:
                     f"{bad.first_row}); remove them."
                 )
             lowest, highest = _RANGES[name]
+            is_moved = name in ("frame", "last_frame") and bad.first_value == np.trunc(bad.first_value)
             raise TableError(
-                f"{self._path} has {name} {bad.first_value} in row {bad.first_row}, after conversion to our numbering; "
-                f"expected "
-                f"whole numbers from {lowest} to {highest} ({bad.rows} rows are not)"
-                + (": give the number of the first frame with --first-frame N." if "frame" in name else ".")
+                f"{self._path} has {name} {bad.first_value} in row {bad.first_row}"
+                f"{', after conversion to our numbering' if is_moved else ''}; expected whole numbers from {lowest} to "
+                f"{highest} ({bad.rows} of {self.num_rows} rows have others): "
+                + (
+                    "give the number of the first frame with --first-frame N."
+                    if is_moved and bad.first_value < lowest
+                    else f"repair or remove them, or take another column (--columns {name}=THEIRS)."
+                )
             )
+
+    def notes(self) -> tuple[str, ...]:
+        """Return, in words, how many rows have values that their column cannot have; final after the last piece."""
+        return tuple(
+            f"{name} is {words} in {rows} of {self.num_rows} rows" for (name, words), rows in self._odd.items()
+        )
 
     def with_depth(self, rows: pa.Table) -> pa.Table:
         """Return rows of `add` with a depth of 0 if the file has no depth in any row."""
@@ -171,6 +184,19 @@ class ColumnCompletion:
             first = int(np.argmax(bad))
             known = self._bad.setdefault(name, _Bad(self.num_rows + first + 1, values[first]))
             known.rows += int(bad.sum())
+
+    def _note_odd(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Count values that are kept, but are impossible as sigmas, photons or probabilities."""
+        for name in (column for column in MEASURED if column in columns and column not in ("x_nm", "y_nm", "z_nm")):
+            values = columns[name]
+            odd = {"infinite": np.isinf(values)}
+            if name.endswith("_sig"):
+                odd["0 or less"] = values <= 0
+            if name == "prob":
+                odd |= {"above 1": (values > 1) & np.isfinite(values), "below 0": values < 0}
+            for words, rows in odd.items():
+                if rows.any():
+                    self._odd[name, words] = self._odd.get((name, words), 0) + int(rows.sum())
 
     def _without_depth(self) -> bool:
         return (self._bad["z_nm"].rows if "z_nm" in self._bad else 0) == self.num_rows

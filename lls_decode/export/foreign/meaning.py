@@ -6,12 +6,13 @@ resembles that of a known program is refused, with advice, because frames and or
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
 
 from lls_decode.config import PixelSize
-from lls_decode.errors import TableError
+from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.foreign.column_map import TARGETS, ColumnMap, did_you_mean, find_column
 from lls_decode.export.foreign.foreign_table import Columns, ForeignTable
 from lls_decode.export.foreign.origin import CENTRE, Origin
@@ -129,6 +130,12 @@ def _named(table: ForeignTable, given: Given, source: object) -> tuple[dict[str,
         theirs[ours], unit = find_column(wanted, table.names, source=source)
         if unit is not None:
             units[ours] = unit
+    for one, other in combinations((ours for ours in (*POSITION, "z_nm") if ours in theirs), 2):
+        if theirs[one] == theirs[other]:
+            raise ConfigError(
+                f"columns (--columns) takes {theirs[one]!r} of {source} as both {one} and {other}; name another column "
+                "for one of them."
+            )
     return theirs, units
 
 

@@ -96,6 +96,7 @@ def write_rows(
         categories.check()
         completion.check()
         keeps_channel, channels, notes = _channels(categories.channel, layout, meaning.table.channel_names)
+        notes += completion.notes()
         for note in notes:
             _logger.info("%s: %s", path.name, note)
         fills = _FILLS_OF_MOLECULES if kind == "molecules" else _FILLS

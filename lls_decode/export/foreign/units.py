@@ -1,10 +1,12 @@
 """Units of columns: in brackets after a name, stated by a file, or given by the user."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.table.csv_layouts import CsvLayout
 
 _BRACKETS: Final = re.compile(r"^(?P<stem>.*\S)\s*[(\[](?P<unit>[^()\[\]]*)[)\]]$")
 _NM: Final = {
@@ -28,6 +30,22 @@ def split_unit(name: str) -> tuple[str, str | None]:
 def is_unit(unit: str) -> bool:
     """Return whether a text is a known unit of length or brightness."""
     return unit.lower() in (*_NM, *_PIXELS, *_PHOTONS, *_IN_CAMERA_COUNTS)
+
+
+def in_units_of(layout: CsvLayout, names: Sequence[str]) -> CsvLayout:
+    """Return a layout whose program lets users choose units, with the units in the names of a file's columns."""
+    if not layout.any_unit:
+        return layout
+    known = [name for name in (*layout.required, *layout.optional, *layout.other) if split_unit(name)[1] is not None]
+    renamed, units = {}, {}
+    for name in names:
+        stem, unit = split_unit(name)
+        if unit is None or not is_unit(unit) or name in known:
+            continue
+        for other in known:
+            if split_unit(other)[0] == stem and other not in names:
+                renamed[other], units[name] = name, unit
+    return layout.renamed(renamed, units)
 
 
 def factor(ours: str, theirs: str, unit: str | None, pixel_size: PixelSize | None) -> float:

@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.documents import parse_json
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns
 from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable, slices
-from lls_decode.export.hdf5 import h5py_module, opened
+from lls_decode.export.hdf5 import created, h5py_module, opened
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.text import Columns, read_text, write_csv
 from lls_decode.export.written import Written
@@ -45,7 +46,7 @@ _CSV_OURS: Final = {
 def write_h5(table: ExportTable, out: Path) -> Written:
     """Write an HDF5 file with the groups ``data``, ``decode`` and ``meta``, in nm."""
     h5py, num_rows = h5py_module(), table.survey.num_rows
-    with written_aside(out) as temporary, table.by_frame(out) as pieces, h5py.File(temporary, "w") as file:
+    with written_aside(out) as temporary, table.by_frame(out) as pieces, created(temporary) as file:
         data = file.create_group("data")
         for name in _NEVER_KNOWN:
             data.create_dataset(name, data=h5py.Empty("f"))
@@ -180,7 +181,7 @@ def _with_units(
     unit, size = meta.get("xy_unit"), meta.get("px_size")
     pixel_size = None
     if size is not None and len(size) == 2:
-        pixel_size = PixelSize(x_nm=float(size[1]), y_nm=float(size[0]))
+        pixel_size = stated_pixel_size(float(size[1]), float(size[0]))
     if unit not in ("px", "nm"):
         raise TableError(f"{path} has positions in {unit!r}; expected 'px' or 'nm' in its metadata.")
     layout = CsvLayout(

@@ -19,11 +19,12 @@ import yaml
 
 from lls_decode import __version__
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.documents import parse_json, read_yaml_documents
 from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field
 from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
-from lls_decode.export.hdf5 import h5py_module, opened, read_records
+from lls_decode.export.hdf5 import created, opened, read_records
 from lls_decode.export.rows import ExportTable, Rows
 from lls_decode.export.written import Written
 from lls_decode.outputs import note_read
@@ -83,7 +84,7 @@ def write(table: ExportTable, out: Path) -> Written:
     beside = out.with_suffix(".yaml")
     check_replaceable(beside)  # before the table, which may be long, is written
     with written_aside(out) as temporary, table.by_frame(out) as pieces:
-        with h5py_module().File(temporary, "w") as file:
+        with created(temporary) as file:
             locs = file.create_dataset(
                 "locs",
                 shape=(num_rows,),
@@ -237,8 +238,9 @@ def _read_steps(path: Path, inside: Any) -> list[Mapping[str, Any]]:
 
 def _stored_pixel_size(steps: list[Mapping[str, Any]]) -> PixelSize | None:
     for step in reversed(steps):
-        if isinstance(step.get("Pixelsize"), int | float) and step["Pixelsize"] > 0:
-            return PixelSize(x_nm=step["Pixelsize"], y_nm=step["Pixelsize"])
+        size = step.get("Pixelsize")
+        if isinstance(size, int | float) and (found := stated_pixel_size(size, size)) is not None:
+            return found
     return None
 
 

@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.config import Camera, PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.field import DatasetSize, Field
 from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices
-from lls_decode.export.hdf5 import h5py_module, opened
+from lls_decode.export.hdf5 import created, h5py_module, opened
 from lls_decode.export.rows import IMPRECISE_NM, ExportTable, Rows, lateral_sigma
 from lls_decode.export.written import Written
 from lls_decode.table import written_aside
@@ -73,9 +74,7 @@ def write(table: ExportTable, out: Path) -> Written:
             f"{IMPRECISE_NM:g} nm; SMAP drops them on loading"
         )
     with written_aside(out) as temporary:
-        with h5py_module().File(
-            temporary, "w", userblock_size=_USER_BLOCK_BYTES, rdcc_nbytes=_CHUNK_CACHE_BYTES
-        ) as file:
+        with created(temporary, userblock_size=_USER_BLOCK_BYTES, rdcc_nbytes=_CHUNK_CACHE_BYTES) as file:
             saveloc = _struct(file, "saveloc", "loc", "file", "history")
             ours = _write_rows(saveloc, table, out)
             _write_file_info(saveloc, table, field, out)
@@ -284,7 +283,7 @@ def _stored_pixel_size(saveloc: Any) -> PixelSize | None:
     size_um = np.asarray(info["cam_pixelsize_um"], dtype=np.float64).ravel()
     if size_um.size == 0 or not np.all(np.isfinite(size_um)) or size_um.min() <= 0:
         return None
-    return PixelSize(x_nm=1000 * size_um[0], y_nm=1000 * size_um[-1])
+    return stated_pixel_size(1000 * float(size_um[0]), 1000 * float(size_um[-1]))
 
 
 def _stored_size(saveloc: Any) -> DatasetSize:

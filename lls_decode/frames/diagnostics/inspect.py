@@ -7,7 +7,7 @@ import numpy as np
 from lls_decode.axes import ContextKind
 from lls_decode.blocks import Block, plan_blocks
 from lls_decode.config import Geometry, PixelSize
-from lls_decode.errors import ChunkError, FrameValueError
+from lls_decode.errors import ChunkError, FrameValueError, shell_command
 from lls_decode.frames.diagnostics.photon_transfer import guess_camera
 from lls_decode.frames.diagnostics.symptoms import LEAST_CORRELATION, find_saturation, has_wedge, noise_correlation
 from lls_decode.frames.mapping.frame_map import Ints, name_frames
@@ -70,7 +70,7 @@ def inspect_source(
     if amplification > WASTEFUL_AMPLIFICATION or any("faster" in note for note in source.notes):
         notes.append(
             f"reading a block decodes {amplification:g} times its pixels: convert the dataset to other chunks with "
-            f"'lls-decode convert {source.path} COPY.zarr' if it is read more than once or by many workers"
+            f"'{shell_command('convert', source.path, 'COPY.zarr')}' if it is read more than once or by many workers"
         )
     return {
         "path": source.path,

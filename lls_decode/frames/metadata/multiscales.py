@@ -5,6 +5,7 @@ Transformations that do not mix axes (scale, translation, identity, and sequence
 error.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,7 +147,7 @@ def _scale_nm(axes: str, units: Sequence[Any], scale: Sequence[float]) -> tuple[
         if letter not in "xyz" or value == 1.0:
             continue
         factor = _NM_PER_UNIT.get(str(unit).lower())
-        if factor is None or not value > 0:
+        if factor is None or not 0 < value * factor < math.inf:
             unused.setdefault(repr(unit), []).append(f"{value:g} along {letter}")
         else:
             scale_nm[letter] = round(value * factor, 9)

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from lls_decode.frames.reading.chunks import Damage, Region, find_absent, find_u
 from lls_decode.frames.reading.pixels import read_pixels
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import Keys, ZarrArray
+
+_MOST_QUOTED: Final = 300
+"""Largest number of characters of an error of zarr in a message."""
 
 
 def open_stored(keys: Keys, path: str) -> ZarrArray:
@@ -39,7 +42,10 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
                 f"{where} needs a codec that is not installed ({error}); install the Python package with this codec on "
                 "every machine of the run, and run again."
             ) from error
-        raise InputError(f"{where} cannot be opened ({type(error).__name__}: {error}); check the path.") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_QUOTED]
+        raise InputError(
+            f"{where} cannot be opened ({reason}); give the path of a zarr array, or restore its metadata."
+        ) from error
 
 
 def _is_unknown_codec(error: Exception) -> bool:

@@ -1,12 +1,16 @@
-"""Check of compressed chunks before decompression: their decompressed size must be about that of a chunk.
+"""Check of chunks before they are read and decompressed: their size must be about that of their pixels.
 
 A few kilobytes of blosc, Zstandard or gzip can expand to gigabytes. A blosc header can also state a wrong length of the
-chunk, which makes the library read beyond its end. Each decoder therefore calls `check_compressed` first.
+chunk, which makes the library read beyond its end. Each decoder therefore calls `check_compressed` first. A pipe in
+place of a chunk blocks its reader, and a device or a file with a wrong length fills the memory; see `check_files`.
 """
 
+import asyncio
 import bz2
 import lzma
 import math
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +23,9 @@ from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import ShardingCodec
 from zarr.core.codec_pipeline import BatchedCodecPipeline
 from zarr.registry import register_pipeline
+from zarr.storage import LocalStore
+
+from lls_decode.documents import special_mode
 
 Read = Callable[[int], bytes]
 """Function that returns the first bytes of a chunk, given their number."""
@@ -27,6 +34,8 @@ LEAST_LIMIT_BYTES: Final = 16 << 20
 """Decompressed size up to which a chunk is always accepted."""
 MOST_TIMES: Final = 2
 """Largest accepted ratio of decompressed size to pixel size; filters may store 4-byte numbers as 8-byte numbers."""
+_MOST_GAPS: Final = 8
+"""Largest ratio of a shard's file to its chunks; writers that change a chunk may leave its old bytes in the file."""
 _DEFLATE_RATIO: Final = 1032
 """Largest compression ratio of gzip and zlib."""
 _PIECE_BYTES: Final = 1 << 20
@@ -60,6 +69,38 @@ def check_compressed(kind: str, length: int, read: Callable[[int], bytes], pixel
     found = measure(length, read, limit) if measure is not None else 0
     if found > limit:
         raise ValueError(f"it decompresses to {found} bytes or more, expected {pixels_bytes}")
+
+
+def check_files(chunks: Iterable[Any], *, sharded: bool) -> None:
+    """Raise an error for chunks in a folder that are not regular files, or far larger than their pixels.
+
+    Parameters
+    ----------
+    chunks
+        Chunks as zarr's pipelines get them: function that reads a chunk, its description, and more.
+    sharded
+        Whether the chunks are shards, which may have gaps.
+
+    Raises
+    ------
+    ValueError
+        The message says what was found.
+    """
+    for getter, spec, *_ in chunks:
+        store = getattr(getter, "store", None)
+        if not isinstance(store, LocalStore):
+            continue
+        try:
+            found = os.stat(store.root / getter.path)
+        except OSError:  # absent or unreadable: zarr reports it
+            continue
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else special_mode(found.st_mode)
+        if kind is not None:
+            raise ValueError(f"it is {kind}, expected a file")
+        expected = pixels_bytes(spec)
+        most_times = MOST_TIMES * (_MOST_GAPS if sharded else 1)
+        if found.st_size > max(most_times * expected, LEAST_LIMIT_BYTES):
+            raise ValueError(f"it has {found.st_size} bytes, expected at most {expected}")
 
 
 def _blosc(length: int, read: Read, limit: int) -> int:
@@ -133,6 +174,13 @@ _MEASURES: Final[Mapping[str, Any]] = {
 class BoundedPipeline(BatchedCodecPipeline):
     """zarr's own decoders, with a check of each chunk before decompression."""
 
+    async def read(self, batch_info: Iterable[Any], out: Any, drop_axes: tuple[int, ...] = ()) -> Any:
+        """Check the files of the chunks, then read them."""
+        chunks = list(batch_info)
+        if any(isinstance(getattr(getter, "store", None), LocalStore) for getter, *_ in chunks):
+            await asyncio.to_thread(check_files, chunks, sharded=has_shards(self))
+        return await super().read(chunks, out, drop_axes)
+
     async def decode_batch(self, chunk_bytes_and_specs: Iterable[tuple[Any, Any]]) -> Iterable[Any]:
         """Check the chunks, then decode them."""
         chunks, kind = list(chunk_bytes_and_specs), outermost(self)
@@ -169,6 +217,11 @@ def _bounded(codec: Any) -> Any:
         index_codecs=codec.index_codecs,
         index_location=codec.index_location,
     )
+
+
+def has_shards(codecs: Iterable[Any]) -> bool:
+    """Return whether the outermost chunks are shards."""
+    return any(isinstance(codec, ShardingCodec) for codec in codecs)
 
 
 def outermost(codecs: Iterable[Any]) -> str:

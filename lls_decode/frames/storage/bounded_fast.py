@@ -11,7 +11,15 @@ from zarr.codecs import ShardingCodec
 from zarr.registry import register_pipeline
 from zarrs.pipeline import ZarrsCodecPipeline, array_metadata_to_codecs
 
-from lls_decode.frames.storage.bounded import BoundedPipeline, check_compressed, codec_name, outermost, pixels_bytes
+from lls_decode.frames.storage.bounded import (
+    BoundedPipeline,
+    check_compressed,
+    check_files,
+    codec_name,
+    has_shards,
+    outermost,
+    pixels_bytes,
+)
 
 _ABSENT = 2**64 - 1
 
@@ -35,6 +43,7 @@ class BoundedFastPipeline(ZarrsCodecPipeline):
 
     def _look(self, chunks: list[Any]) -> None:
         codecs = array_metadata_to_codecs(self.metadata)
+        check_files(chunks, sharded=has_shards(codecs))
         shards = next((codec for codec in codecs if isinstance(codec, ShardingCodec)), None)
         kind = outermost(codecs if shards is None else shards.codecs)
         if not kind:

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.config import PixelSize
-from lls_decode.documents import read_yaml_documents
+from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.documents import MOST_TEXT_BYTES, DocumentError, read_yaml_documents
+from lls_decode.documents import read_bytes as document_bytes
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
@@ -22,10 +24,11 @@ def open_dax(path: Path, choices: Choices) -> Movie:
     """Open a ``.dax`` file of raw 16-bit frames, whose size and byte order are in the ``.inf`` beside it."""
     inf = path.with_suffix(".inf")
     try:
-        text = inf.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
+        text = document_bytes(inf, most=MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+    except (OSError, DocumentError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{inf} cannot be read ({error.strerror}), but it has the frame size of {path.name}; restore it."
+            f"{inf} cannot be read ({reason}), but it has the frame size of {path.name}; restore it."
         ) from error
     size = re.search(r"frame dimensions\s*=\s*(\d+)\s*x\s*(\d+)", text)
     order = re.search(r"(big|little) endian", text)
@@ -47,7 +50,7 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
         height, width = int(info["Height"]), int(info["Width"])
         dtype = np.dtype(f"{info['Byte Order']}{np.dtype(info['Data Type']).str[1:]}")
         frames = int(info["Frames"])
-        pixel_nm = info.get("Pixelsize") or info.get("Camera.Pixelsize")
+        pixel_nm = float(info.get("Pixelsize") or info.get("Camera.Pixelsize") or 0)
     except OSError as error:
         raise InputError(
             f"{description} cannot be read ({error.strerror}), but it has the frame size of {path.name}; restore it."
@@ -58,7 +61,7 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
             "Byte Order."
         ) from error
     check_type(path, dtype)
-    pixel_size = PixelSize(x_nm=float(pixel_nm), y_nm=float(pixel_nm)) if pixel_nm else None
+    pixel_size = stated_pixel_size(pixel_nm, pixel_nm)
     return _flat_file(path, height, width, dtype, frames, description, choices, pixel_size)
 
 

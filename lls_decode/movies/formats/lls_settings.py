@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lls_decode.config import Geometry, PixelSize
+from lls_decode.documents import MOST_TEXT_BYTES, DocumentError, read_bytes
 from lls_decode.errors import InputError
 
 CAMERA_PIXELS_UM = {
@@ -53,9 +54,10 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
         The file cannot be read, does not describe a sweep, or has a value that is not a number.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); restore the file.") from error
+        text = read_bytes(path, most=MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+    except (OSError, DocumentError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read ({reason}); restore the file.") from error
     sweeps = {
         match["name"].strip().upper(): _sweep(match, path)
         for match in _WAVEFORM.finditer(text)

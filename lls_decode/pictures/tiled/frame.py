@@ -23,6 +23,10 @@ _SMALL_PX: Final = 700
 """Size to which smaller pictures are enlarged."""
 _EDGE: Final = (0x30, 0x34, 0x38)
 _POINT: Final = _DPI / 72
+_BYTES_AT_ONCE: Final = 2**26
+"""Bytes of the rows above and below the picture that are made at once."""
+_WIDEST: Final = 50_000
+"""Width in pixels of the widest picture whose scale bar grows with it; a longer bar would fit on no screen."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +105,24 @@ class Frame:
 
     def _with_margins(self, picture: Iterable[Bytes]) -> Iterator[Bytes]:
         left, right = self.margin, self.margin + self.enlarged * self.width
-        yield self._margin(self.top, last=True)
+        yield from self._margin(self.top, last=True)
         for some in picture:
             large = some.repeat(self.enlarged, axis=0).repeat(self.enlarged, axis=1) if self.enlarged > 1 else some
             rows = np.zeros((len(large), self.shape[1], 3), dtype=np.uint8)
             rows[:, left - 1] = rows[:, right] = _EDGE
             rows[:, left:right] = large
             yield rows
-        yield self._margin(self.shape[0] - self.top - self.enlarged * self.height, last=False)
+        yield from self._margin(self.shape[0] - self.top - self.enlarged * self.height, last=False)
 
-    def _margin(self, num_rows: int, *, last: bool) -> Bytes:
-        """Return dark rows above or below the picture; the last or the first one is the picture's edge."""
-        rows = np.zeros((num_rows, self.shape[1], 3), dtype=np.uint8)
-        rows[-1 if last else 0, self.margin - 1 : self.margin + self.enlarged * self.width + 1] = _EDGE
-        return rows
+    def _margin(self, num_rows: int, *, last: bool) -> Iterator[Bytes]:
+        """Give dark rows above or below the picture, a few at once; the last or the first one is the picture's edge."""
+        at_once = max(1, _BYTES_AT_ONCE // (3 * self.shape[1]))
+        edge = num_rows - 1 if last else 0
+        for first in range(0, num_rows, at_once):
+            rows = np.zeros((min(at_once, num_rows - first), self.shape[1], 3), dtype=np.uint8)
+            if first <= edge < first + len(rows):
+                rows[edge - first, self.margin - 1 : self.margin + self.enlarged * self.width + 1] = _EDGE
+            yield rows
 
     @property
     def _beside_rows(self) -> int:
@@ -130,8 +138,8 @@ class Frame:
         return Patch(self.top, self.margin, _drawn(figure))
 
     def _scale(self) -> Patch:
-        """Draw a bar of round length, about a fifth of the width, for the lower right corner."""
-        length_nm = round_length(self.width * self.pixel_nm / 5)
+        """Draw a bar of round length, about a fifth of the width or of `_WIDEST`, for the lower right corner."""
+        length_nm = round_length(min(self.width, _WIDEST) * self.pixel_nm / 5)
         bar = max(1, round(length_nm / self.pixel_nm * self.enlarged))
         words = f"{length_nm / 1000:g} µm" if length_nm >= 1000 else f"{length_nm:g} nm"
         rows, columns = round(36 * self.text), max(bar, round(80 * self.text))

@@ -158,7 +158,7 @@ def write_ome_tiff(path: Path, store: Path, grid: Grid, *, channels: Sequence[st
     try:
         import tifffile
     except ImportError as error:
-        raise ConfigError(f"{path} needs tifffile; run: pip install 'lls-decode[convert]'.") from error
+        raise ConfigError("TIFF pictures need tifffile; run: pip install 'lls-decode[convert]'.") from error
     levels = grid.levels()
     root = zarr.open_group(store, mode="r")
     num_bytes = sum(4 * math.prod(shape) for shape, _ in levels)

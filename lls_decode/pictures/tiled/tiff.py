@@ -76,7 +76,7 @@ def write_tiff(
     try:
         import tifffile
     except ImportError as error:
-        raise ConfigError(f"{path} needs tifffile; run: pip install 'lls-decode[convert]'.") from error
+        raise ConfigError("TIFF pictures need tifffile; run: pip install 'lls-decode[convert]'.") from error
     in_colour = colours is None
     height, row_bytes = (shape[0], 3 * shape[1]) if in_colour else (shape[1], shape[2])
     num_rows = min(max(_STRIP_BYTES // row_bytes, -(-height // _MOST_STRIPS), 1), height)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, ConfigError, InputError
-from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.guarding import OutputFolder
 from lls_decode.pipelines.cli.options import (
+    echo,
     echo_json,
     json_option,
     open_site,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     type=MODEL,
     help="Model bundle (.lls), or the name of a shipped one, for datasets without a model of their own.",
 )
-@click.option("--out", required=True, type=OutputPath(), help="Folder for the run folders and batch.csv.")
+@click.option("--out", required=True, type=OutputFolder(), help="Folder for the run folders and batch.csv.")
 @click.option(
     "--config", "config_path", type=ANY_PATH, help="Run configuration (YAML) for datasets without one of their own."
 )
@@ -73,6 +74,9 @@ def batch(
     detection.accept. Exit status 1 if some datasets failed.
     """
     from lls_decode.cluster.site import find_site
+    from lls_decode.model.info import read_bundle_info
+    from lls_decode.model.weights import check_weights
+    from lls_decode.models import find_bundle
     from lls_decode.pipelines.batch.batch import BatchResult, BatchTable, plan_batch
     from lls_decode.pipelines.batch.batch import batch as run_batch
     from lls_decode.pipelines.batch.datasets import BatchSettings, read_datasets
@@ -87,6 +91,10 @@ def batch(
             f"{site} submits the jobs of one run; for a batch submit an array of your own, e.g. 'sbatch --array=1-8' "
             "of a script with 'lls-decode batch ... --share $SLURM_ARRAY_TASK_ID/8', or give an interactive site."
         )
+    if model is not None:  # the model of most datasets: stop here if it is damaged
+        path = find_bundle(model)
+        read_bundle_info(path)
+        check_weights(path)
     settings = BatchSettings(model=model, config=config_path, changes=read_changes(changes))
     datasets = read_datasets(source, out, settings=settings)
     own_share = None if share is None else parse_share(share)
@@ -110,7 +118,7 @@ def batch(
         with open_site(profile, workers, memory_limit, out) as client:
             result = run_batch(chosen, rows, client, summary.write, force=force, no_workers_s=patience_s)
     _echo_result(result.rows, as_json=as_json)
-    click.echo(f"table      {summary.path}", err=True)
+    echo(f"table      {summary.path}", err=True)
     if result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):  # after an interruption, do not delay the exit by drawing
         for item in chosen:
             if RunFolder(item.out).table.exists():
@@ -130,7 +138,7 @@ def _echo_rows(datasets: "Sequence[BatchEntry]", rows: "Sequence[BatchRow]", *, 
     width = max((len(item.name) for item in datasets), default=0)
     for item, row in zip(datasets, rows, strict=True):
         blocks = "" if row.blocks is None else f"{row.blocks} blocks"
-        click.echo(f"{row.status:<11}{item.name:<{width}}  {blocks:>12}  {row.reason}".rstrip(), err=err)
+        echo(f"{row.status:<11}{item.name:<{width}}  {blocks:>12}  {row.reason}".rstrip(), err=err)
 
 
 def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
@@ -139,4 +147,4 @@ def _echo_result(rows: "Sequence[BatchRow]", *, as_json: bool) -> None:
         echo_json([row.to_dict() for row in rows])
         return
     counts = Counter(row.status for row in rows)
-    click.echo(f"{len(rows)} datasets: " + ", ".join(f"{number} {status}" for status, number in counts.items()))
+    echo(f"{len(rows)} datasets: " + ", ".join(f"{number} {status}" for status, number in counts.items()))

@@ -4,11 +4,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from lls_decode.config import RunConfig
 from lls_decode.errors import EXIT_BLOCKS_FAILED, EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE
-from lls_decode.pipelines.cli.options import echo_json
+from lls_decode.pipelines.cli.options import echo, echo_json
+from lls_decode.system import real_path
 
 if TYPE_CHECKING:
     from lls_decode.cluster.jobs import RunJobs
@@ -22,9 +21,9 @@ _MOST_SPANS = 10
 def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
     """Print how a run ended: failed blocks, lost frames, and the table or the number of missing blocks."""
     for failed in result.failed:
-        click.echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
+        echo(f"lost       {failed.block_id}: {failed.reason}", err=True)
     if result.lost:
-        click.echo(
+        echo(
             f"lost       {result.num_lost} frames could not be read: {_words(result)} ('lls-decode status' shows why)",
             err=True,
         )
@@ -41,13 +40,13 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
             }
         )
     elif result.merged:
-        click.echo(f"{result.rows} localizations in {result.merged}")
+        echo(f"{result.rows} localizations in {result.merged}")
     elif result.left and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
         names = ", ".join(result.left[:5]) + (", ..." if len(result.left) > 5 else "")
-        click.echo(f"{result.done} blocks are done; not merged because {len(result.left)} are not ({names}).", err=True)
+        echo(f"{result.done} blocks are done; not merged because {len(result.left)} are not ({names}).", err=True)
     else:
         done = f"{result.done} of {num_blocks} blocks are done"
-        click.echo(f"not finished: {done}; rerun the same command to resume.", err=True)
+        echo(f"not finished: {done}; rerun the same command to resume.", err=True)
 
 
 def _words(result: "RunResult") -> str:
@@ -79,7 +78,7 @@ def run_as_jobs(
     found = jobs.queued_ids()
     if found:
         since = latest_start(plan.out)
-        click.echo(f"submitted  earlier: {', '.join(found)}", err=True)
+        echo(f"submitted  earlier: {', '.join(found)}", err=True)
     else:
         refuse_conflict(plan, force=force)
         RunFolder(plan.out).create()
@@ -89,14 +88,14 @@ def run_as_jobs(
             run_config = profile.with_name("run.yaml")
             run_config.write_text(config.to_yaml(), encoding="utf-8")
             words = ["-m", "lls_decode.pipelines.cli", "run", plan.dataset, "--model", plan.bundle_path, "--driver"]
-            words += ["--out", str(plan.out.resolve()), "--config", str(run_config), "--site", str(profile)]
+            words += ["--out", str(real_path(plan.out)), "--config", str(run_config), "--site", str(profile)]
             words += [*(["--workers", str(workers)] if workers else []), *(["--only", only] if only else [])]
             words += [] if report else ["--no-report"]
             return [*words, *(["--force"] if force else [])]
 
-        click.echo(f"submitted  {jobs.submit(workers, command)}", err=True)
+        echo(f"submitted  {jobs.submit(workers, command)}", err=True)
     for line in jobs.describe():
-        click.echo(line, err=True)
+        echo(line, err=True)
     if detach:
         if as_json:
             echo_json({"name": jobs.name, "jobs": jobs.queued_ids()})
@@ -121,17 +120,17 @@ def _follow(plan: "Plan", jobs: "RunJobs", *, since: int, as_json: bool) -> int:
         with show_progress() as listener:
             result = follow(plan.out, since=since, is_alive=is_alive, listeners=[listener])
     except KeyboardInterrupt:
-        click.echo("The jobs continue without this terminal; rerun the same command to follow them again.", err=True)
+        echo("The jobs continue without this terminal; rerun the same command to follow them again.", err=True)
         for line in jobs.describe():
-            click.echo(line, err=True)
+            echo(line, err=True)
         return EXIT_INTERRUPTED
     if result is not None and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
         echo_result(result, len(plan.blocks), as_json=as_json)
         return result.exit_status
     said = jobs.last_error()
     if said is None:
-        click.echo("The driver job ended before the run was finished; rerun the same command to resume.", err=True)
-        click.echo(f"logs       {jobs.logs}", err=True)
+        echo("The driver job ended before the run was finished; rerun the same command to resume.", err=True)
+        echo(f"logs       {jobs.logs}", err=True)
         return EXIT_TERMINATED
-    click.echo(f"{said} (log: {jobs.latest_log()})", err=True)
+    echo(f"{said} (log: {jobs.latest_log()})", err=True)
     return result.exit_status if result is not None else EXIT_USAGE

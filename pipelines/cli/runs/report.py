@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import like_option
+from lls_decode.pipelines.cli.options import echo, like_option
 
 
 @click.command(short_help="Draw a run as one HTML page.", epilog="Example: lls-decode report results/ --to cell.html")
@@ -24,7 +24,7 @@ def report(out: Path, table: Path | None, to: Path | None) -> None:
     """
     from lls_decode.pipelines.report.writing import write_report
 
-    click.echo(write_report(out, table=table, to=to))
+    echo(write_report(out, table=table, to=to))
 
 
 def echo_report(out: Path) -> None:
@@ -33,4 +33,4 @@ def echo_report(out: Path) -> None:
 
     page = report_if_possible(out)
     if page is not None:
-        click.echo(f"report     {page}", err=True)
+        echo(f"report     {page}", err=True)

@@ -8,10 +8,11 @@ from lls_decode.axes import IndexRange
 from lls_decode.config import PartConfig, change
 from lls_decode.errors import ConfigError, InputError
 from lls_decode.models import as_run_config, find_bundle
-from lls_decode.pipelines.cli.guarding import OutputPath
+from lls_decode.pipelines.cli.guarding import OutputFolder, OutputPath
 from lls_decode.pipelines.cli.inputs import InputOptions, input_options
 from lls_decode.pipelines.cli.options import (
     changed,
+    echo,
     echo_score,
     json_option,
     open_client,
@@ -35,7 +36,7 @@ NO_PICTURE = "none: matplotlib is missing; run: pip install 'lls-decode[report]'
 )
 @click.argument("dataset", type=ANY_PATH)
 @click.option("--model", type=MODEL, required=True, help="Model bundle (.lls), or the name of a shipped one.")
-@click.option("--out", required=True, type=OutputPath(), help="Run folder; rerun the same command to resume.")
+@click.option("--out", required=True, type=OutputFolder(), help="Run folder; rerun the same command to resume.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Number of frames per task.")
@@ -141,16 +142,16 @@ def run(
         raise ConfigError("--follow localizes whole datasets; use --only, --share, --volumes and --roi afterwards.")
     plan = acquisition.wait() if acquisition and not dry_run else make_plan(dataset, bundle, out, config, force=force)
     for line in plan.describe():
-        click.echo(line, err=not dry_run)
+        echo(line, err=not dry_run)
     chosen = None if only is None else parse_blocks(only, plan.blocks)
     own_share = None if share is None else parse_share(share)
     if dry_run:
         from lls_decode.pipelines.planning.speed_probe import measure_speed
 
         try:
-            click.echo(measure_speed(plan).describe())
+            echo(measure_speed(plan).describe())
         except InputError as error:
-            click.echo(f"estimate   none: {error}")
+            echo(f"estimate   none: {error}")
         return 0
     if profile.is_unattended and not driver:
         profile.refuse_memory_limit(memory_limit)
@@ -186,7 +187,7 @@ def run(
 @click.command(
     short_help="Try the program on a small simulated acquisition.", epilog="Example: lls-decode demo --out demo_out"
 )
-@click.option("--out", default="demo_out", show_default=True, type=OutputPath(), help="Folder to write to.")
+@click.option("--out", default="demo_out", show_default=True, type=OutputFolder(), help="Folder to write to.")
 @site_options
 @click.option("--force", is_flag=True, help="Discard an earlier demo made by another version.")
 def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, force: bool) -> None:
@@ -200,9 +201,9 @@ def demo(out: Path, site: str, workers: int | None, memory_limit: str | None, fo
         result = run_demo(out, client, listeners=[listener], force=force)
     if result.picture is not None:
         echo_report(result.table.parent)
-    click.echo(f"table      {result.table}  ({result.num_localizations} localizations)")
-    click.echo(f"picture    {result.picture or NO_PICTURE}")
-    click.echo(f"scores     {result.scores}")
+    echo(f"table      {result.table}  ({result.num_localizations} localizations)")
+    echo(f"picture    {result.picture or NO_PICTURE}")
+    echo(f"scores     {result.scores}")
     echo_score(result.score)
 
 
@@ -219,4 +220,4 @@ def merge(out: Path, to: Path | None, allow_missing: bool) -> None:
 
     manifest = merge_run(out, to=to, allow_missing=allow_missing)
     missing = f", without {len(manifest.missing_blocks)} blocks" if manifest.missing_blocks else ""
-    click.echo(f"{manifest.rows} localizations in {to or out / 'localizations.parquet'}{missing}")
+    echo(f"{manifest.rows} localizations in {to or out / 'localizations.parquet'}{missing}")

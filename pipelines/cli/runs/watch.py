@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lls_decode.pipelines.cli.options import echo_json, json_option
+from lls_decode.pipelines.cli.options import echo, echo_json, json_option
 
 if TYPE_CHECKING:
     from lls_decode.pipelines.status.reader import RunReader
@@ -33,7 +33,7 @@ def status(out: Path, watch: bool, as_json: bool) -> None:
     elif as_json:
         echo_json(reader.read().to_dict())
     else:
-        click.echo("\n".join(reader.read().describe()))
+        echo("\n".join(reader.read().describe()))
 
 
 def _watch(reader: "RunReader", *, as_json: bool) -> None:
@@ -47,11 +47,11 @@ def _watch(reader: "RunReader", *, as_json: bool) -> None:
         while True:
             found = reader.read()
             if as_json:
-                click.echo(json.dumps(found.to_dict()))
+                echo(json.dumps(found.to_dict()))
             elif console.is_terminal:
                 live.update(Text("\n".join(found.describe())), refresh=True)
             else:
-                click.echo("\n".join([*found.describe(), ""]))
+                echo("\n".join([*found.describe(), ""]))
             if found.owner is None:
                 return
             time.sleep(WATCH_S)
@@ -88,9 +88,9 @@ def watch(out: Path, port: int, address: str, origins: tuple[str, ...]) -> None:
 
     hub = hub_host()
     with serve(out, port=port, address=address, origins=[*origins, *([hub] if hub else [])]) as server:
-        click.echo(server.link)
+        echo(server.link)
         if (path := hub_path(server.link)) is not None:
-            click.echo(f"through JupyterHub: {path}")
+            echo(f"through JupyterHub: {path}")
         if (way := tunnel_to(server.link)) is not None:
-            click.echo(f"from a laptop: {way}")
+            echo(f"from a laptop: {way}")
         server.loop.start()

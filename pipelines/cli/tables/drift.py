@@ -9,7 +9,7 @@ import numpy as np
 
 from lls_decode.outputs import in_place
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar
+from lls_decode.pipelines.cli.options import echo, echo_json, json_option, like_option, progress_bar
 from lls_decode.pipelines.cli.parameters import ParamType
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ class _Place(ParamType):
         except ValueError:
             self.fail(f"{value!r} is not a position; give X,Y in nm, or a .csv with the columns x_nm,y_nm.", param, ctx)
         return x, y
+
+
+_OF_ESTIMATES = (
+    "method", "num_windows", "max_shift_nm", "fiducials", "radius_nm", "min_share", "smooth", "channel", "curve",
+    "picture",
+)  # fmt: skip
+"""Parameters that only affect an estimate of drift."""
 
 
 @click.command(
@@ -60,7 +67,7 @@ class _Place(ParamType):
 @click.option("--channel", type=click.IntRange(0),
               help="Estimate drift from this channel only.  [default: one curve from all channels]")  # fmt: skip
 @click.option("--curve", type=OutputPath(), help="File to write the drift curve to.  [default: TABLE_drift.parquet]")
-@click.option("--png", "picture", type=OutputPath(), help="Picture of the curve.  [default: beside the curve]")
+@click.option("--png", "picture", type=OutputPath(".png"), help="Picture of the curve.  [default: beside the curve]")
 @click.option(
     "--apply",
     type=click.Path(path_type=Path),
@@ -100,11 +107,14 @@ def drift(
     corrects another table of the same acquisition with an existing curve; rows before or after the curve are shifted
     like those at its ends.
 
-    The benefit of the correction is measured on rows that were not used to estimate it. If the correction makes the
-    table worse, no table is written and the exit status is 3; --force writes the table anyway.
+    The benefit of the correction is measured on rows that were not used to estimate it. If an estimated correction
+    makes the table worse, no table is written and the exit status is 3; --force writes the table anyway. A given curve
+    (--apply) is always applied.
     """
     from lls_decode.drift import correct_drift, undo_correction
 
+    if undo or apply is not None:
+        _check_unused("--undo" if undo else "--apply", *(("apply",) if undo else ()))
     final = _final(table, out, in_place_asked)
     replacing = in_place(table) if in_place_asked else nullcontext()
     if undo:
@@ -140,6 +150,16 @@ def drift(
     about["helps"] = made.benefit.words()
     lines = [f"{name:<12} {_words(value)}" for name, value in about.items() if value not in (None, [])]
     _echo(values, [*lines, *([outside] if (outside := made.coverage.words()) else [])], as_json)
+
+
+def _check_unused(option: str, *more: str) -> None:
+    """Refuse options that only affect an estimate, if a given curve is applied or a correction is removed."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        if param.name in (*_OF_ESTIMATES, *more) and (
+            context.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE
+        ):
+            raise click.UsageError(f"{param.opts[0]} has no effect with {option}, which estimates no drift; omit it.")
 
 
 def _told(made: "Corrected") -> dict[str, Any]:
@@ -188,7 +208,7 @@ def _echo(values: dict[str, Any], words: list[str], as_json: bool) -> None:
         echo_json(values)
         return
     for line in words:
-        click.echo(line)
+        echo(line)
 
 
 def _words(value: Any) -> str:

@@ -8,7 +8,7 @@ import click
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo_json, echo_score, json_option, like_option, square_pixel
+from lls_decode.pipelines.cli.options import echo, echo_json, echo_score, json_option, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL, IndexRangeType, LimitsType
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ Limits = tuple[float, float]
 @click.option("--truth-photons-factor", default=1.0, help="Factor to multiply photons of TRUTH with.")
 @click.option("--ignore-z", is_flag=True, help="Compare in x and y only.")
 @click.option("--diagnosis/--no-diagnosis", default=True, help="Whether to look for mismatches of TABLE and TRUTH.")
-@click.option("--report", type=OutputPath(), help="Picture of all results to write (.png).")
+@click.option("--report", type=OutputPath(".png"), help="Picture of all results to write (.png).")
 @click.option(
     "--model", type=MODEL, help="Bundle (.lls) or shipped model whose PSF and camera give the precision bound."
 )
@@ -168,24 +168,24 @@ def _echo_evaluation(result: "Evaluation") -> None:
 
     echo_score(result.score, has_z=result.has_z)
     if result.frames is not None:
-        click.echo(f"{'frames':<14} {result.frames.describe()}")
+        echo(f"{'frames':<14} {result.frames.describe()}")
     for line in (*error_lines(result), *bound_lines(result)):
-        click.echo(line)
+        echo(line)
     for label, pairs in (
         ("correlation", [(item.quantity, item.correlation) for item in result.sigmas]),
         ("- of molecules", [(item.quantity, item.emitter_correlation) for item in result.sigmas if item.num_emitters]),
     ):
         if pairs:
-            click.echo(f"{label:<14} {'  '.join(f'{name} {value:.3g}' for name, value in pairs)}")
+            echo(f"{label:<14} {'  '.join(f'{name} {value:.3g}' for name, value in pairs)}")
     _echo_subpixel(result.subpixel, result.subpixel_true)
     for line in result.diagnosis.lines() if result.diagnosis is not None else ():
-        click.echo(line)
+        echo(line)
 
 
 def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias]" = ()) -> None:
     expected = {bias.axis: f" (truth {bias.modulation:+.3f})" for bias in true}
     for bias in found:
-        click.echo(
+        echo(
             f"sub-pixel {bias.axis:<4} modulation {bias.modulation:+.3f} ± {bias.modulation_error:.3f}"
             f"{expected.get(bias.axis, '')}  amplitude {bias.amplitude:.3f}  "
             f"largest deviation {bias.largest_deviation:.1f} sigma"
@@ -217,7 +217,7 @@ def _echo_subpixel(found: "Sequence[SubpixelBias]", true: "Sequence[SubpixelBias
 @click.option("--interval/--no-interval", default=None,
               help="Whether to estimate an error interval.  [default: for up to 500 000 localizations]")  # fmt: skip
 @click.option("--channel", type=click.IntRange(0), help="Use only this channel.  [default: all]")
-@click.option("--out", type=OutputPath(), help="Picture of the curve to write (.png).")
+@click.option("--out", type=OutputPath(".png"), help="Picture of the curve to write (.png).")
 @like_option
 @json_option
 def frc(
@@ -257,6 +257,6 @@ def frc(
         echo_json(curve.to_dict())
         return
     one, other = curve.num_localizations
-    click.echo(f"{one} and {other} localizations, pixels of {curve.pixel_nm:g} nm")
+    echo(f"{one} and {other} localizations, pixels of {curve.pixel_nm:g} nm")
     for line in curve.describe():
-        click.echo(line)
+        echo(line)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import like_option, square_pixel
+from lls_decode.pipelines.cli.options import echo, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import LazyChoice, LazyHelpCommand
 
 if TYPE_CHECKING:
@@ -107,11 +107,14 @@ def _say(written: Path) -> None:
     from lls_decode.table import count_rows, read_metadata
 
     about = read_metadata(written)
+    restored = about.history[-1].get("dropped")
+    if restored is not None:  # an lls-decode table that another program has rewritten
+        echo(f"{written}: {count_rows(written)} {about.kind}, restored as lls-decode wrote them")
+        echo(f"  left out: {', '.join(restored) or 'none'}")
+        return
     layout = f", columns of {about.input['layout']}" if "layout" in about.input else ""
-    click.echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
-    if "dropped" not in about.input:
-        return  # an lls-decode table: nothing is lost
+    echo(f"{written}: {count_rows(written)} {about.kind}{layout}")
     taken = (ours if ours == theirs else f"{ours} = {theirs}" for ours, theirs in about.input["columns"].items())
-    click.echo(f"  columns: {', '.join(taken)}")
-    click.echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")
-    click.echo(f"  first frame: {about.input['first_frame']}; centre of the first pixel: {about.input['origin']}")
+    echo(f"  columns: {', '.join(taken)}")
+    echo(f"  left out: {', '.join(about.input['dropped']) or 'none'}")
+    echo(f"  first frame: {about.input['first_frame']}; centre of the first pixel: {about.input['origin']}")

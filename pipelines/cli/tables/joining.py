@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar
+from lls_decode.pipelines.cli.options import echo, echo_json, json_option, like_option, progress_bar
 
 if TYPE_CHECKING:
     from lls_decode.register import Method, ModelName
@@ -46,10 +46,9 @@ def join(tables: tuple[Path, ...], out: Path, same_frames: bool, channels: str |
     for given in made.inputs:
         last = given.first_frame + given.num_frames - 1
         labels = ", ".join(made.channels[number] for number in given.channels if made.channels)
-        click.echo(
-            f"{given.name}: {given.rows} rows, frames {given.first_frame} to {last}" + (f", {labels}" if labels else "")
-        )
-    click.echo(f"{made.path}: {made.num_rows} rows, {made.num_frames} frames")
+        frames = f"frames {given.first_frame} to {last}" if given.num_frames else "no frames"
+        echo(f"{given.name}: {given.rows} rows, {frames}" + (f", {labels}" if labels else ""))
+    echo(f"{made.path}: {made.num_rows} rows, {made.num_frames} frames")
 
 
 @click.command(
@@ -120,11 +119,11 @@ def register(
         f"{axis} {value:.2f} ± {sigma:.2f}"
         for axis, value, sigma in zip("xyz", found["shift_nm"], found["shift_sigma_nm"], strict=False)
     )
-    click.echo(f"shift         {shift} nm, in {found['coords']} coordinates, of the centre at {found['pivot_nm']}")
-    click.echo(f"rotation      {found['angle_deg']:.5f} ± {found['angle_sigma_deg']:.5f} deg, from x towards y")
+    echo(f"shift         {shift} nm, in {found['coords']} coordinates, of the centre at {found['pivot_nm']}")
+    echo(f"rotation      {found['angle_deg']:.5f} ± {found['angle_sigma_deg']:.5f} deg, from x towards y")
     if found["model"] == "affine":
-        click.echo(f"matrix        {[row[:2] for row in found['matrix'][:2]]}")
-    click.echo(f"uncertainty   {'  '.join(f'{value:.2f}' for value in found['error_nm'])} nm, r.m.s. over the field")
-    click.echo(f"measured by   {found['method']}" + (f": {found['support']}" if found["support"] else ""))
+        echo(f"matrix        {[row[:2] for row in found['matrix'][:2]]}")
+    echo(f"uncertainty   {'  '.join(f'{value:.2f}' for value in found['error_nm'])} nm, r.m.s. over the field")
+    echo(f"measured by   {found['method']}" + (f": {found['support']}" if found["support"] else ""))
     for path in made.written:
-        click.echo(f"written       {path}" + (f" ({made.num_moved} rows moved)" if path == out else ""))
+        echo(f"written       {path}" + (f" ({made.num_moved} rows moved)" if path == out else ""))

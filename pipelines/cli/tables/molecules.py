@@ -6,8 +6,8 @@ import click
 
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
-from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, progress_bar, square_pixel
+from lls_decode.pipelines.cli.guarding import OutputFolder, OutputPath
+from lls_decode.pipelines.cli.options import echo, echo_json, json_option, like_option, progress_bar, square_pixel
 from lls_decode.pipelines.cli.parameters import IndexRangeType
 
 
@@ -18,7 +18,7 @@ from lls_decode.pipelines.cli.parameters import IndexRangeType
     "Example: lls-decode link results/localizations.parquet --undo",
 )
 @click.argument("table", type=click.Path(path_type=Path))
-@click.option("--out", type=OutputPath(), help="Folder to write both files to.  [default: that of TABLE]")
+@click.option("--out", type=OutputFolder(), help="Folder to write both files to.  [default: that of TABLE]")
 @click.option(
     "--gate", "sigmas", default=4.0, show_default=True,
     help="Largest distance between two localizations of a molecule, in units of their combined sigma.",
@@ -62,7 +62,7 @@ def link(
     from lls_decode.molecules import link as link_table
 
     if undo:
-        click.echo(f"{unlink(table, out=out)}: molecule numbers removed")
+        echo(f"{unlink(table, out=out)}: molecule numbers removed")
         return
     if radius_nm is not None:
         _refuse_beside_radius()
@@ -74,9 +74,9 @@ def link(
         echo_json(vars(made))
         return
     each = f", {made.num_rows / made.num_molecules:.2f} localizations each" if made.num_molecules else ""
-    click.echo(f"{made.molecules}: {made.num_molecules} molecules of {made.num_rows} localizations{each}")
+    echo(f"{made.molecules}: {made.num_molecules} molecules of {made.num_rows} localizations{each}")
     if not made.weighted:
-        click.echo("not all rows have sigmas: molecule positions are unweighted means, without sigmas")
+        echo("not all rows have sigmas: molecule positions are unweighted means, without sigmas")
 
 
 def _refuse_beside_radius() -> None:
@@ -132,11 +132,11 @@ def filter_rows(
     if as_json:
         echo_json(vars(made))
         return
-    click.echo(f"{made.path}: {made.num_kept} of {made.num_rows} rows")
+    echo(f"{made.path}: {made.num_kept} of {made.num_rows} rows")
     if made.sigma_max_nm is not None:
-        click.echo(f"largest combined sigma {made.sigma_max_nm:.4g} nm")
+        echo(f"largest combined sigma {made.sigma_max_nm:.4g} nm")
     if made.row_groups_read < made.row_groups:
-        click.echo(f"{made.row_groups_read} of {made.row_groups} row groups read")
+        echo(f"{made.row_groups_read} of {made.row_groups} row groups read")
 
 
 @click.command(
@@ -166,11 +166,9 @@ def debias(table: Path, out: Path, pixel_nm: float | None, as_json: bool) -> Non
         before, after = ([bias.to_dict() for bias in biases] for biases in found)
         echo_json({"path": made.path, "rms_shift_nm": made.rms_shift_nm, "before": before, "after": after})
         return
-    click.echo(
-        f"{made.path}: moved by {made.rms_shift_nm[0]:.2f} nm along x, {made.rms_shift_nm[1]:.2f} along y (r.m.s.)"
-    )
+    echo(f"{made.path}: moved by {made.rms_shift_nm[0]:.2f} nm along x, {made.rms_shift_nm[1]:.2f} along y (r.m.s.)")
     for before, after in zip(*found, strict=True):
-        click.echo(
+        echo(
             f"sub-pixel {before.axis}    modulation {before.modulation:+.4f} -> {after.modulation:+.4f} ± "
             f"{after.modulation_error:.4f}  amplitude {before.amplitude:.4f} -> {after.amplitude:.4f}"
         )

@@ -8,7 +8,7 @@ import click
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo_json, json_option, like_option, square_pixel
+from lls_decode.pipelines.cli.options import echo, echo_json, json_option, like_option, square_pixel
 from lls_decode.pipelines.cli.parameters import (
     ExtentType,
     IndexRangeType,
@@ -51,7 +51,7 @@ def _picture_endings() -> str:
 @click.option(
     "--colour",
     type=click.Choice(["depth", "time", "photons", "channel", "none"]),
-    help="Quantity shown by hue (.png, .tif).  [default: channel if there are several, else depth]",
+    help="Quantity shown by hue (.png, .tif).  [default: channel if there are several, else depth if measured]",
 )
 @click.option("--colour-range", type=LimitsType(), help="Values shown by the first and the last colour.")
 @click.option("--view", type=click.Choice(["xy", "xz", "yz"]), default="xy", show_default=True,
@@ -134,18 +134,18 @@ def render(
 
 def _say_what_it_shows(out: Path, picture: "Rendering", view: str) -> None:
     size = " x ".join(str(number) for number in picture.shape)
-    click.echo(f"{out}: {picture.num_drawn} localizations drawn, {size} pixels")
+    echo(f"{out}: {picture.num_drawn} localizations drawn, {size} pixels")
     limits = ", ".join(
         f"{axis} {low:.1f} to {high:.1f} nm" for axis, (low, high) in zip(view, picture.extent_nm, strict=True)
     )
-    click.echo(f"pixels of {picture.pixel_nm:g} nm, {picture.coords} coordinates, {limits}")
+    echo(f"pixels of {picture.pixel_nm:g} nm, {picture.coords} coordinates, {limits}")
     if picture.channels:
         from lls_decode.pictures.colours import channel_names
 
         names = channel_names(len(picture.channels))
-        click.echo(", ".join(f"{label}: {name}" for label, name in zip(picture.channels, names, strict=True)))
+        echo(", ".join(f"{label}: {name}" for label, name in zip(picture.channels, names, strict=True)))
     for note in picture.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def _export_formats() -> list[str]:
@@ -216,7 +216,7 @@ def export(
     if as_json:
         echo_json(made.to_dict())
         return
-    click.echo(f"{made.path}: {made.rows} {made.kind}, {made.format}, {made.coords} coordinates")
+    echo(f"{made.path}: {made.rows} {made.kind}, {made.format}, {made.coords} coordinates")
     for reason in dict.fromkeys(made.left_out.values()):
         names = ", ".join(name for name, why in made.left_out.items() if why == reason)
-        click.echo(f"left out: {names} ({reason})")
+        echo(f"left out: {names} ({reason})")

@@ -142,6 +142,15 @@ REFUSED: Mapping[str, tuple[str, str, type[LlsDecodeError], str]] = {
         ConfigError,
         "its own with 'out'",
     ),
+    **{
+        f"a run folder at {name!r}": (
+            "s.csv",
+            f'dataset,out\na.zarr,"{name}"\n',
+            ConfigError,
+            "inside the folder of the batch, without '..'",
+        )
+        for name in ("../x", "/x", "a/../../x", "C:\\x", "..", "a//b", "\x1b[2J")
+    },
     "no such file": ("", "", ConfigError, "absent.csv cannot be read"),
 }
 

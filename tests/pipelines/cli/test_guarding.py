@@ -289,3 +289,40 @@ def test_convert_does_not_overwrite_a_store_of_another_program(slots: dict[str, 
     assert contents(store) == before
     assert invoke("convert", movie, store, "--overwrite", "--force").exit_code == 0
     assert invoke("convert", movie, store, "--overwrite").exit_code == 0  # now written by lls_decode
+
+
+def test_no_command_writes_into_a_zarr_store(tmp_path: Path) -> None:
+    """Files of results in a store would be taken for data, by this program or by others; links do not hide a store."""
+    store, table = tmp_path / "a.zarr", tmp_path / "t.parquet"
+    create_store(store, Layout(8, 1, 16, 16), dtype="uint16")
+    (tmp_path / "link").symlink_to(store)
+    canonical = schema(with_sample=False)
+    with table_writer(table, canonical, TableMetadata()) as writer:
+        writer.write(canonical.empty_table())
+    before = set(store.rglob("*"))
+    for words in (
+        ("filter", table, store / "t.parquet", "--where", "x_nm > 1"),
+        ("filter", table, tmp_path / "link" / "t.parquet", "--where", "x_nm > 1"),
+        ("render", table, store / "new" / "t.png"),
+        ("convert", store, store / "b.zarr"),
+        ("simulate", "--config", "demo-movie", "--out", store, "--overwrite", "--force"),
+        ("simulate", "--config", "demo-movie", "--out", tmp_path / "link", "--overwrite", "--force"),
+        ("train", "--config", "storm-2d", "--out", store),
+        ("batch", tmp_path / "*.zarr", "--model", "lls-paint", "--out", store / "results"),
+        ("demo", "--out", store),
+    ):
+        result = invoke(*words)
+        assert status(result) == 2, words
+        assert "results are never written into data" in str(result.exception), words
+    assert set(store.rglob("*")) == before
+
+
+def test_names_that_are_not_utf8_are_refused_at_the_door(tmp_path: Path) -> None:
+    """Parquet, zarrs and safetensors cannot open such files; convert can, to give them another name."""
+    name = tmp_path / os.fsdecode(b"gr\xf6\xdfe")
+    for words in (("filter", name, tmp_path / "o.parquet", "--where", "x_nm > 1"), ("status", name),
+                  ("run", tmp_path / "a.zarr", "--model", "lls-paint", "--out", name)):  # fmt: skip
+        result = invoke(*words)
+        assert status(result) == 2
+        assert "has a name that is not UTF-8" in str(result.exception)
+    assert "does not exist" in str(invoke("convert", name, tmp_path / "o.zarr").exception)

@@ -34,7 +34,7 @@ TEXTS = st.text() | st.just("caf\udce9.zarr")
 """Texts, including a file name that is not UTF-8 in Python's representation."""
 OPTIONAL: dict[type[Event], set[str]] = {
     BlockDone: {"gpu_bytes", "lost", "frames_lost", "filled", "reason"},
-    WorkersExamined: {"devices", "workers"},
+    WorkersExamined: {"devices", "workers", "network"},
     Merged: {"bytes", "crc32"},
 }
 """Fields with a default that the examples contain."""

@@ -1,18 +1,22 @@
 """All blocks of a run use the same arithmetic, which the workers determine and a resumed run keeps."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from distributed import Client
 
+import lls_decode.pipelines.running.run as running
+from lls_decode.blocks import Block
 from lls_decode.errors import ConfigError, RunConflictError, SiteError
 from lls_decode.localize.arithmetic import native_dtypes
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import make_plan
 from lls_decode.pipelines.running.arithmetic import WorkerDevice, ask_workers, choose_dtype, settle_dtype
 from lls_decode.pipelines.running.run import run
+from lls_decode.pipelines.running.tasks import Task
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.table import read_metadata
 from tests.pipelines.conftest import World, run_config, shard_identities
@@ -57,6 +61,7 @@ def test_arithmetic_is_decided_by_the_workers_recorded_and_kept(world: World, cl
     assert status.dtype == NATIVE
     assert status.devices[0].startswith("2 x CPU")
     assert f"arithmetic {NATIVE} on 2 x CPU" in "\n".join(status.describe())
+    assert "network    not compiled (auto: this pays off only on GPUs with Triton)" in status.describe()
     again = world.plan(tmp_path, block_frames=64, dtype="auto")
     assert (again.config.compute.dtype, again.is_adopted) == (NATIVE, True)
     assert again.run_digest == record["run_digest"]
@@ -96,15 +101,18 @@ def test_machines_that_lack_the_arithmetic_of_a_resumed_run_are_refused(world: W
     assert settle_dtype(chosen, [MILAN]) == chosen  # an explicit setting is not refused
 
 
-def test_a_device_that_workers_lack_is_refused(world: World, client: Client) -> None:
+def test_a_device_that_workers_lack_is_refused(world: World, client: Client, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    compute = run_config(64, dtype="auto").compute.replace(device="cuda")
+    config = run_config(64, dtype="auto")
+    plan = make_plan(
+        world.movie, world.bundle(), tmp_path, config.replace(compute=config.compute.replace(device="cuda"))
+    )
     with pytest.raises(ConfigError, match="sees no CUDA device"):
-        ask_workers(client, compute, check=lambda: None, patience_s=60)
+        ask_workers(client, plan, check=lambda: None, patience_s=60)
 
 
-def test_missing_workers_are_an_error_after_the_timeout(tmp_path: Path) -> None:
+def test_missing_workers_are_an_error_after_the_timeout(world: World, tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     with (
@@ -112,4 +120,24 @@ def test_missing_workers_are_an_error_after_the_timeout(tmp_path: Path) -> None:
         Client(cluster) as idle,
         pytest.raises(SiteError, match="There have been no workers for 1 s"),
     ):
-        ask_workers(idle, run_config(64, dtype="auto").compute, check=lambda: None, patience_s=1)
+        ask_workers(idle, world.plan(tmp_path, dtype="auto"), check=lambda: None, patience_s=1)
+
+
+def test_tasks_and_status_have_the_decision_to_compile(
+    world: World, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that turn out to be unable to compile, as here, process their blocks uncompiled."""
+    tasks: list[Task] = []
+
+    def make_task(self: running._Run, block: Block, workers_per_host: int) -> Task:
+        tasks.append(original(self, block, workers_per_host))
+        return tasks[-1]
+
+    original = running._Run._make_task
+    monkeypatch.setattr(running._Run, "_make_task", make_task)
+    monkeypatch.setattr("lls_decode.config.compiling.CACHED_PX", 1)
+    monkeypatch.setattr(running, "ask_workers", lambda *_, **__: (replace(H100, code="cached"),))
+    assert running.run(world.plan(tmp_path, block_frames=64), client).exit_status == 0
+    assert [task.compiles for task in tasks] == [True, True]
+    network = read_status(tmp_path).network
+    assert network.startswith("compiled (auto: compiled code is cached, ")

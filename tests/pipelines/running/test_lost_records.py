@@ -4,16 +4,19 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from lls_decode.config import Arithmetic
 from lls_decode.errors import OutputError, RunConflictError
+from lls_decode.molecules import filter_table
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.merged_table import find_table_damage
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.merging import merge
 from lls_decode.pipelines.running.ownership import take_ownership
 from lls_decode.pipelines.status.reader import RunReader, read_status
-from lls_decode.table import schema, write_shard
+from lls_decode.table import read_metadata, schema, table_writer, write_shard
 from tests.pipelines.conftest import World
 
 
@@ -61,6 +64,25 @@ def test_shards_of_another_run_are_refused(world: World, tmp_path: Path, damage:
     assert folder.read_run().run_digest == plan.run_digest
 
 
+@pytest.mark.parametrize("damage", ["gone", "truncated"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_record_of_a_run_with_automatic_arithmetic_is_rebuilt(
+    world: World, tmp_path: Path, damage: str, dtype: Arithmetic
+) -> None:
+    """The shards tell which arithmetic the workers chose when the run started."""
+    plan = world.plan(tmp_path / "out", dtype="auto").with_dtype(dtype)
+    folder = _done(plan)
+    before = folder.read_run()
+    if damage == "gone":
+        folder.record.unlink()
+    else:
+        folder.record.write_bytes(folder.record.read_bytes()[:200])
+    again = world.plan(tmp_path / "out", dtype="auto")
+    assert again.config.compute.dtype == dtype
+    take_ownership(again, folder, force=False)
+    assert folder.read_run().identity == before.identity
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "grown", "footer"])
 def test_damaged_table_is_noticed_and_merged_again(world: World, tmp_path: Path, damage: str) -> None:
     folder = _done(world.plan(tmp_path / "out"))
@@ -88,7 +110,25 @@ def test_copied_table_does_not_count_as_damaged(world: World, tmp_path: Path) ->
 
     shutil.copytree(folder.out, tmp_path / "copy", copy_function=shutil.copyfile)
     assert read_status(tmp_path / "copy").table_damage is None
-    assert find_table_damage(folder.table, None, whole=True) is None
+    digest = folder.read_run().run_digest
+    assert find_table_damage(folder.table, None, run_digest=digest, whole=True) is None
+
+
+def test_table_of_another_run_is_noticed(world: World, tmp_path: Path) -> None:
+    """It is not taken for the run's own table that was processed in place, e.g. by a filter."""
+    folder = _done(world.plan(tmp_path / "out"))
+    merge(folder.out)
+    whole = folder.table.read_bytes()
+    filter_table(folder.table, tmp_path / "own.parquet", where="x_nm > -1e9")
+    stored = pq.read_table(tmp_path / "own.parquet")
+    metadata = read_metadata(tmp_path / "own.parquet").replace(run_digest="0" * 16)
+    with table_writer(tmp_path / "other.parquet", stored.schema, metadata) as writer:
+        writer.write(stored)
+    for name, damage in {"own": None, "other": "it is not the table of this run"}.items():
+        shutil.copyfile(tmp_path / f"{name}.parquet", folder.table)
+        assert read_status(folder.out).table_damage == damage
+    merge(folder.out)
+    assert folder.table.read_bytes() == whole
 
 
 def test_temporary_file_of_a_killed_merge_is_removed(world: World, tmp_path: Path) -> None:

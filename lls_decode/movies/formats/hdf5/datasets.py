@@ -1,9 +1,11 @@
 """Movies in plain HDF5 datasets, ``file.h5::/path/of/dataset``, whose last two axes are rows and columns."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library, missing_frames
@@ -93,4 +95,4 @@ def _sizes(dataset: Any) -> tuple[PixelSize | None, float | None]:
     if sizes is None or len(sizes) != 3 or min(sizes) <= 0 or tuple(sizes) == (1, 1, 1):
         return None, None
     z, y, x = (float(f"{1000 * float(size):.10g}") for size in sizes)
-    return PixelSize(x_nm=x, y_nm=y), z
+    return stated_pixel_size(x, y), z if 0 < z < math.inf else None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
@@ -148,4 +149,4 @@ def _scale(file: Any, sizes: tuple[int, int, int]) -> tuple[PixelSize | None, fl
             return None, None
         steps.append(length_nm(extent / count, unit))
     x_nm, y_nm, z_nm = steps
-    return (PixelSize(x_nm=x_nm, y_nm=y_nm) if x_nm and y_nm else None), z_nm
+    return stated_pixel_size(x_nm, y_nm), z_nm

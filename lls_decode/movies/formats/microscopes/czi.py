@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
@@ -136,7 +137,7 @@ def _read_about(xml: str) -> _About:
     names = [] if image is None else [c.get("Name") or "" for c in image.findall("Dimensions/Channels/Channel")]
     metres = {item.get("Id"): item.findtext("Value") for item in root.findall(".//Scaling/Items/Distance")}
     x_nm, y_nm, z_nm = (length_nm(metres.get(axis), "m") for axis in "XYZ")
-    pixel_size = PixelSize(x_nm=x_nm, y_nm=y_nm) if x_nm and y_nm else None
+    pixel_size = stated_pixel_size(x_nm, y_nm)
     return _About(sizes, tuple(names) if all(names) else (), pixel_size, z_nm)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
@@ -144,4 +145,4 @@ def _position(path: Path, loops: Any, choices: Choices) -> str:
 
 def _pixel_size(voxel: Any) -> PixelSize | None:
     x_nm, y_nm = length_nm(voxel.x, "um"), length_nm(voxel.y, "um")
-    return PixelSize(x_nm=x_nm, y_nm=y_nm) if x_nm and y_nm else None
+    return stated_pixel_size(x_nm, y_nm)

@@ -5,6 +5,7 @@ from math import prod
 from typing import Any
 
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.documents import parse_json
 from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, SHAPED, Pages
 from lls_decode.movies.lengths import is_unknown, length_nm, square
@@ -108,7 +109,7 @@ def _shaped(text: str, pages: Pages) -> Description:
         axes,
         shape,
         more=sum(prod(shaped(as_json(text), pages.layout_at(number).shape)[0]) for number, text in others.items()),
-        pixel_size=PixelSize(x_nm=x, y_nm=y) if x and y else None,
+        pixel_size=stated_pixel_size(x, y),
         z_step_nm=micron["Z"] or length_nm(facts.get("spacing"), unit),
     )
 

@@ -1,17 +1,24 @@
 """Reading of OME-XML: images, the file and page of each plane, sizes and names."""
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from lls_decode.config import PixelSize
+from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.documents import DocumentError, read_text
 from lls_decode.errors import InputError
 from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.lengths import is_unknown, length_nm
+
+_MOST_PLANES: Final = 5_000_000
+"""Largest number of planes of an image; TIFF sets of microscopes have at most some hundred thousand."""
 
 
 class DamagedXmlError(Exception):
@@ -78,7 +85,7 @@ def read_ome(text: str, path: Path) -> OmeSet:
 def _parse(text: str) -> ET.Element:
     try:
         return ET.fromstring(text.strip("\ufeff \r\n\0").encode())
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError) as error:  # LookupError: unknown encoding
         raise DamagedXmlError(f"its OME-XML is damaged ({error})") from error
 
 
@@ -91,9 +98,12 @@ def _metadata_file(other: Path, path: Path) -> str:
         raise InputError(
             f"{path} has its OME-XML in {other.name or 'another file'}, which is not beside it; restore it."
         )
-    return (
-        text_of(read_pages(other)) if other.suffix.lower() in (".tif", ".tiff") else other.read_text(encoding="utf-8")
-    )
+    if other.suffix.lower() in (".tif", ".tiff"):
+        return text_of(read_pages(other))
+    try:
+        return read_text(other)
+    except (OSError, DocumentError) as error:
+        raise InputError(f"{other} cannot be read ({error}), but it has the OME-XML of {path}; restore it.") from error
 
 
 def _pixels(image: ET.Element) -> bool:
@@ -104,11 +114,13 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
     pixels = node.find("{*}Pixels")
     assert pixels is not None
     channels = pixels.findall("{*}Channel")
-    sizes = {axis: int(pixels.get(f"Size{axis}", "1")) for axis in "TZC"}
+    sizes = {axis: _size(pixels, axis) for axis in "TZC"}
     samples = sum(int(channel.get("SamplesPerPixel", "1")) for channel in channels)
     if channels and samples == sizes["C"]:
         sizes["C"] = len(channels)
     shape = (sizes["T"], sizes["Z"], sizes["C"])
+    if prod(shape) > _MOST_PLANES:
+        raise DamagedXmlError(f"its OME-XML announces {prod(shape):,} planes, more than {_MOST_PLANES:,}")
     file_of, page_of = np.full(shape, -1), np.full(shape, -1)
     order = pixels.get("DimensionOrder", "XYZCT").replace("X", "").replace("Y", "")
     for place, file, page in _planes(pixels, order, sizes, path, own):
@@ -123,7 +135,7 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
         tuple(names) if len(names) == sizes["C"] else tuple(map(str, range(sizes["C"]))),
         file_of,
         page_of,
-        PixelSize(x_nm=x, y_nm=y) if x and y else None,
+        stated_pixel_size(x, y),
         found["Z"],
         tuple(
             f"the unit {unit!r} of its size along {axis} is unknown; give --pixel-nm and --z-step-nm"
@@ -131,6 +143,14 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
             if pixels.get(f"PhysicalSize{axis}") and is_unknown(unit)
         ),
     )
+
+
+def _size(pixels: ET.Element, axis: str) -> int:
+    text = pixels.get(f"Size{axis}", "1")
+    size = int(text) if re.fullmatch(r"\s*\d{1,9}\s*", text) else 0
+    if not size:
+        raise DamagedXmlError(f"its OME-XML has a size of {text[:20]!r} along {axis}")
+    return size
 
 
 def _planes(

@@ -33,6 +33,12 @@ _TYPES = {
 """`struct` code of each TIFF data type."""
 _SIZES = {kind: struct.calcsize("=" + code) for kind, code in _TYPES.items()}
 _MAX_TAGS = 4096
+_MOST_VALUES = 2_000_000
+"""Largest number of values of a tag; a frame has at most one strip per row, or some thousand tiles."""
+_MOST_BYTES = 512 << 20
+"""Largest description in bytes; the OME-XML of a million planes has about half of it."""
+_FARTHEST = 1 << 62
+"""Largest byte offset that is recorded; damaged files state larger ones, which 64-bit integers cannot hold."""
 _WINDOW_BYTES = 2048
 _BEHIND_BYTES = 16
 """Number of zeros after a directory that ends in zero from which the directory counts as incompletely written."""
@@ -104,7 +110,7 @@ class _Found:
     summary: bytes = b""
 
     def claim(self, start: int, stop: int) -> None:
-        self.claims.extend((start, stop))
+        self.claims.extend((min(start, _FARTHEST), min(stop, _FARTHEST)))
 
 
 class _BrokenError(Exception):
@@ -242,10 +248,12 @@ def _directory(reader: _Reader, at: int, found: _Found) -> tuple[dict[int, tuple
 def _values(reader: _Reader, entry: tuple[int, int, int]) -> tuple[Any, ...]:
     kind, length, place = entry
     code = _TYPES[kind]
+    if place + _SIZES[kind] * length > reader.size or length > (_MOST_BYTES if code == "s" else _MOST_VALUES):
+        raise _BrokenError(f"its list of pages is cut short: a tag has {length} values at byte {place}")
     if code == "s":
         return (reader.unpack(f"{length}s", place)[0],)
     if len(code) == 2:
-        flat = reader.unpack(code[0] * (2 * length), place)
+        flat = reader.unpack(f"{2 * length}{code[0]}", place)
         return tuple(zip(flat[::2], flat[1::2], strict=True))
     return reader.unpack(f"{length}{code}", place)
 
@@ -277,9 +285,9 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
         _claim_sub_page(reader, sub, found)
     found.layout_of.append(found.layouts.setdefault(layout, len(found.layouts)))
     found.ifds.append(at)
-    found.starts.append(offsets[0] if offsets else 0)
-    found.ends.append(max((start + size for start, size in segments), default=0))
-    found.stored.append(sum(counts))
+    found.starts.append(min(offsets[0], _FARTHEST) if offsets else 0)
+    found.ends.append(min(max((start + size for start, size in segments), default=0), _FARTHEST))
+    found.stored.append(min(sum(counts), _FARTHEST))
     found.whole.append(whole)
 
 
