@@ -14,7 +14,7 @@ _MAX_SPANS = 200
 
 
 def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm: Floats | None = None) -> None:
-    """Draw the displacement along each axis over volumes, with a band of one standard deviation, as PNG.
+    """Draw the displacement along each measured axis over volumes, with a band of one standard deviation, as PNG.
 
     Volumes in which nothing was measured are grey.
 
@@ -33,7 +33,7 @@ def draw_curve(out: str | Path, curve: DriftCurve, *, title: str = "", truth_nm:
     volume = curve.volume[every]
     centres = np.asarray(curve.details.get("window_centres", ()), dtype=np.float64)
     names = ("xs", "ys", "zs") if curve.coords == "sample" else ("x", "y", "z")
-    for axis, axes in enumerate(figure.subplots(3, 1, sharex=True)):
+    for axis, axes in enumerate(figure.subplots(curve.num_axes, 1, sharex=True)):
         shift, sigma = curve.shift_nm[every, axis], np.nan_to_num(curve.sigma_nm[every, axis])
         if truth_nm is not None:
             axes.plot(volume, truth_nm[every, axis], "--", color="0.5", linewidth=1, label="truth")

@@ -119,3 +119,12 @@ def test_wrong_usage_is_reported_without_a_traceback(
     assert status == expected
     assert says in err
     assert "Traceback" not in err
+
+
+def test_no_z_is_printed_for_a_two_dimensional_table(tmp_path: Path, run: Run) -> None:
+    made = write_movie(tmp_path / "t.parquet", 4000, wandering(60), flat=True)
+    status, out, _ = run(made.path, "--windows", "3", "--json")
+    assert status == 0
+    values = json.loads(out)
+    assert [len(values[name]) for name in ("range_nm", "uncertainty_nm", "residual_nm")] == [2, 2, 2]
+    assert "z_nm" not in out

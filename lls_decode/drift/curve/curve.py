@@ -48,6 +48,11 @@ class DriftCurve:
         return len(self.shift_nm)
 
     @property
+    def num_axes(self) -> int:
+        """Number of axes along which drift was measured: 2 for two-dimensional data, else 3."""
+        return 3 if self.shift_nm[:, 2].any() or np.nan_to_num(self.sigma_nm[:, 2]).any() else 2
+
+    @property
     def last_volume(self) -> int:
         """Last volume (included)."""
         return self.first_volume + len(self) - 1

@@ -165,12 +165,13 @@ def _check_unused(option: str, *more: str) -> None:
 def _told(made: "Corrected") -> dict[str, Any]:
     """Return the results to print, by name."""
     found, coverage, benefit = made.curve, made.coverage, made.benefit
-    uncertainty = np.median(found.sigma_nm, axis=0)
+    range_nm = np.ptp(found.shift_nm, axis=0)[: found.num_axes]
+    uncertainty = np.median(found.sigma_nm, axis=0)[: found.num_axes]
     return {
         "method": found.method,
         "coords": found.coords,
         "volumes": [found.first_volume, found.last_volume + 1],
-        "range_nm": np.ptp(found.shift_nm, axis=0).round(3).tolist(),
+        "range_nm": range_nm.round(3).tolist(),
         "uncertainty_nm": None if np.isnan(uncertainty).any() else uncertainty.round(3).tolist(),
         **{name: value for name, value in found.details.items() if name not in _NOT_PRINTED},
         "unsupported_rows": round(coverage.unsupported_share, 5),
