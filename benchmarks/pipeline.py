@@ -100,7 +100,7 @@ def measure(step: str, folder: Path, num_volumes: int) -> dict[str, Any]:
         **found,
         "wall_s": round(wall, 2),
         "cpu_s": round(cpu, 2),
-        "rows_per_s": round(found["rows"] / wall),
+        "rows_per_cpu_s": round(found["rows"] / cpu),
         "peak_mb": round(getrusage(RUSAGE_SELF).ru_maxrss / 1024),
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
     }
@@ -206,7 +206,10 @@ def join(folder: Path, num_volumes: int) -> dict[str, Any]:
 
 def register(folder: Path, num_volumes: int) -> dict[str, Any]:
     made = register_tables(folder / "merged.parquet", folder / "corrected.parquet", out=folder / "registered.parquet")
-    return {"rows": count_rows(folder / "registered.parquet"), "shift_nm": list(made.transformation.shift_nm)}
+    return {
+        "rows": count_rows(folder / "registered.parquet"),
+        "shift_nm": [round(float(value), 2) for value in made.transformation.shift_nm],
+    }
 
 
 STEPS: tuple[Callable[[Path, int], dict[str, Any]], ...] = (

@@ -60,8 +60,8 @@ class Benefit:
         widths = (self.resolution_before_nm, self.resolution_after_nm)
         before, after = ("no peak" if value is None else f"{value:.0f} nm" for value in widths)
         return (
-            f"{verdict}: resolution {before} before, {after} after, near pairs x {self.gain:.3f} "
-            f"+- {self.gain_sigma:.3f} (in {self.rows} rows that it was not made from)"
+            f"{verdict}: near pairs x {self.gain:.3f} +- {self.gain_sigma:.3f}, resolution {before} before, {after} "
+            f"after (in {self.rows} rows that it was not made from)"
         )
 
 
