@@ -1,12 +1,16 @@
 """Detection thresholds are chosen to maximize a model's true detections while limiting false ones."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from lls_decode.config import DetectionThresholds, ModelRule, PaperRule, ThresholdScore
+from lls_decode.emitters import Emitters
 from lls_decode.evaluate import score
 from lls_decode.localize import build_threshold_chooser, describe_thresholds
-from lls_decode.localize.thresholds import _SEED
+from lls_decode.localize.thresholds import _SEED, _most_found
 from lls_decode.localize.validate import build_finder, frames_for
 from lls_decode.model.network import LocNet, OutputMaps
 from lls_decode.training.record import bundle_info, choose_scaling
@@ -63,6 +67,19 @@ def test_chosen_thresholds_reject_false_detections() -> None:
     assert found.chosen is not None
     assert found.chosen.precision is not None
     assert found.chosen.precision > 0.8
+
+
+def test_of_equally_efficient_thresholds_those_that_find_most_are_chosen() -> None:
+    """Efficiencies that differ by less than the noise of the validation count as equal; a larger difference decides."""
+    truth = Emitters.from_columns({"frame": np.arange(100), **dict.fromkeys(("x_nm", "y_nm"), np.zeros(100))})
+    perfect = score(truth, truth)
+    scores = {
+        PaperRule(accept=accept): replace(perfect, efficiency=efficiency, jaccard=jaccard)
+        for accept, efficiency, jaccard in ((0.4, 0.690, 0.82), (0.5, 0.693, 0.81), (0.6, 0.694, 0.79))
+    }
+    assert _most_found(scores).accept == 0.5
+    equal = {rule: replace(found, jaccard=0.8) for rule, found in scores.items()}
+    assert _most_found(equal).accept == 0.6, "the strictest of equal thresholds"
 
 
 def test_the_curve_of_scores_agrees_with_the_localizer() -> None:
