@@ -3,8 +3,8 @@
     python benchmarks/accuracy/nairr.py [--data ../shared/data/movies/nairr_3DAS_LD]
 
 The program prints one JSON line for a model with temporal context, and one for a model of single frames (same size,
-but only the first of the two trainings). The movie is processed like a user's movie: TIFF -> zarr -> blocks on a local cluster
--> Parquet -> score against the csv. ``rmsmd_partition_nm`` is computed like RMSMD-P on the leaderboards of
+but only the first of the two trainings). The movie is processed like a user's movie: TIFF -> zarr -> blocks on a local
+cluster -> Parquet -> score against the csv. ``rmsmd_partition_nm`` is computed like RMSMD-P on the leaderboards of
 NAIRR-SMLM, but for the validation movie (random emitters in 32 x 32 pixels), because the truth of the leaderboards'
 movie, a circle, is not public.
 """
