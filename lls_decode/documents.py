@@ -122,6 +122,17 @@ def read_text(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> str:
     return decode_text(read_bytes(path, most=most))
 
 
+def read_loose_text(path: str | Path) -> str:
+    """Read a text file of a microscope's settings; bytes that are not UTF-8 become U+FFFD.
+
+    Raises
+    ------
+    OSError, DocumentError
+        The file cannot be read, is not a regular file, or is larger than `MOST_TEXT_BYTES`.
+    """
+    return read_bytes(path, most=MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+
+
 def read_head(path: str | Path) -> str:
     """Read the first lines of a text file, at most `MOST_HEAD_BYTES`; the last line is complete.
 

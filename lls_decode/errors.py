@@ -137,8 +137,14 @@ def read_from(path: object, error: type[LlsDecodeError], advice: str) -> Iterato
     except (LlsDecodeError, MemoryError, PermissionError):
         raise
     except Exception as cause:
-        reason = " ".join(f"{type(cause).__name__}: {cause}".split())[:_MOST_QUOTED]
-        raise error(f"{path} cannot be read, it is damaged or of an unknown variant ({reason}); {advice}.") from cause
+        raise error(
+            f"{path} cannot be read, it is damaged or of an unknown variant ({quoted(cause)}); {advice}."
+        ) from cause
+
+
+def quoted(error: BaseException) -> str:
+    """Return the type and the text of another library's error on one line, shortened, for a message."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_QUOTED]
 
 
 class SiteError(LlsDecodeError):

@@ -68,8 +68,9 @@ class JobFolder:
 
 def job_name(out: Path) -> str:
     """Return the queue name of all jobs of the run in a folder: short, and almost certainly unique to the folder."""
-    digest = hashlib.sha256(str(real_path(out)).encode()).hexdigest()[:6]
-    return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', real_path(out).name)[:24]}-{digest}"
+    out = real_path(out)
+    digest = hashlib.sha256(str(out).encode()).hexdigest()[:6]
+    return f"lls-{re.sub(r'[^A-Za-z0-9_.-]', '-', out.name)[:24]}-{digest}"
 
 
 def worker_script(site: SlurmProfile, folder: JobFolder) -> str:

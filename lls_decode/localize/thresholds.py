@@ -125,15 +125,18 @@ class _Trial:
             return None
 
         precise = {rule: found for rule, found in scores.items() if found.precision >= LEAST_PRECISION}
-        best, best_precise = (
-            max((found.efficiency for found in some.values()), default=-math.inf) for some in (scores, precise)
-        )
-        return _most_found(precise if best_precise >= best - _PRICE else scores)
+        if precise and _largest_efficiency(precise) >= _largest_efficiency(scores) - _PRICE:
+            return _most_found(precise)
+        return _most_found(scores)
+
+
+def _largest_efficiency(scores: Mapping[PaperRule, Score]) -> float:
+    return max(found.efficiency for found in scores.values())
 
 
 def _most_found(scores: Mapping[PaperRule, Score]) -> PaperRule:
     """Return the rule with the largest Jaccard index among the most efficient ones; of equal rules, the strictest."""
-    least = max(found.efficiency for found in scores.values()) - _EQUAL
+    least = _largest_efficiency(scores) - _EQUAL
     return max(
         (rule for rule, found in scores.items() if found.efficiency >= least),
         key=lambda rule: (scores[rule].jaccard, rule.accept, rule.candidate),

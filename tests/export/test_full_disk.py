@@ -1,6 +1,5 @@
 """A full disk stops an export with a message of one line, and leaves no part of a file behind."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,20 +7,10 @@ import pytest
 
 from lls_decode.errors import LlsDecodeError
 from lls_decode.export.exporting import FORMATS, export_table
+from tests.disks import fill
 
 FREE_BYTES = (0, 4096, 12_288, 24_576)
 """Free space of the disk: nothing, room for the first bytes of a file, and for a part of it."""
-
-
-def fill(disk: Path, leave: int) -> None:
-    """Write a file that takes all space except ``leave`` bytes."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            os.truncate(ballast, ballast.stat().st_size - leave)
 
 
 def outcome(table: Path, out: Path, name: str) -> str:
@@ -37,7 +26,7 @@ def outcome(table: Path, out: Path, name: str) -> str:
 def test_a_full_disk_stops_an_export(name: str, table: Path, mount_disk: Callable[[str], Path]) -> None:
     for free in FREE_BYTES:
         disk = mount_disk("size=256k")
-        fill(disk, free)
+        fill(disk, leave=free)
         message = outcome(table, disk / f"table{FORMATS[name].suffix}", name)
         assert not message or message.count("cannot be written: the disk is full; free some space") == 1
         assert message or free

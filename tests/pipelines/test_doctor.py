@@ -159,25 +159,6 @@ def test_graphics_cards_are_counted_without_their_driver(tmp_path: Path) -> None
 # --- the output folder ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Return a function that mounts a file system in memory with given options; mounting needs root."""
-    mounted = []
-
-    def make(options: str) -> Path:
-        place = tmp_path / "mounted"
-        place.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("file systems cannot be mounted here")
-        mounted.append(place)
-        return place
-
-    yield make
-    for place in mounted:
-        subprocess.run(["umount", str(place)], check=True)
-
-
 def test_good_folder_passes(tmp_path: Path) -> None:
     """For a folder that does not exist yet, the nearest existing parent is checked; no file is left behind."""
     checks = found(examine_folder(tmp_path / "not" / "yet"))
@@ -193,15 +174,15 @@ def test_slow_disk_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.posix("file systems do not report their number of files")
-def test_little_space_and_few_inodes_are_reported(mount: Callable[[str], Path]) -> None:
-    checks = found(examine_folder(mount("size=2m,nr_inodes=20")))
+def test_little_space_and_few_inodes_are_reported(mount_disk: Callable[[str], Path]) -> None:
+    checks = found(examine_folder(mount_disk("size=2m,nr_inodes=20")))
     assert (checks["space"][0], "little: merging the shards of a run" in checks["space"][1]) == ("wrong", True)
     assert (checks["files"][0], checks["files"][1].startswith("19 more files can be created")) == ("wrong", True)
     assert (checks["folder"][0], "(No space left on device); free space" in checks["folder"][1]) == ("wrong", True)
 
 
-def test_read_only_folder_is_reported(mount: Callable[[str], Path]) -> None:
-    state, words = found(examine_folder(mount("ro")))["folder"]
+def test_read_only_folder_is_reported(mount_disk: Callable[[str], Path]) -> None:
+    state, words = found(examine_folder(mount_disk("ro")))["folder"]
     assert (state, "cannot be written (Read-only file system); give --out a folder" in words) == ("wrong", True)
 
 

@@ -2,19 +2,16 @@
 
 import traceback
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.errors import AccessError, ChunkError, InputError, StorageError
+from lls_decode.errors import AccessError, ChunkError, InputError, StorageError, quoted
 from lls_decode.frames.reading.chunks import Damage, Region, find_absent, find_undecodable, split
 from lls_decode.frames.reading.pixels import read_pixels
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import Keys, ZarrArray
-
-_MOST_QUOTED: Final = 300
-"""Largest number of characters of an error of zarr in a message."""
 
 
 def open_stored(keys: Keys, path: str) -> ZarrArray:
@@ -42,9 +39,8 @@ def open_stored(keys: Keys, path: str) -> ZarrArray:
                 f"{where} needs a codec that is not installed ({error}); install the Python package with this codec on "
                 "every machine of the run, and run again."
             ) from error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_QUOTED]
         raise InputError(
-            f"{where} cannot be opened ({reason}); give the path of a zarr array, or restore its metadata."
+            f"{where} cannot be opened ({quoted(error)}); give the path of a zarr array, or restore its metadata."
         ) from error
 
 

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.config.geometry import stated_pixel_size
-from lls_decode.documents import MOST_TEXT_BYTES, DocumentError, read_yaml_documents
-from lls_decode.documents import read_bytes as document_bytes
+from lls_decode.documents import DocumentError, read_loose_text, read_yaml_documents
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
@@ -24,7 +23,7 @@ def open_dax(path: Path, choices: Choices) -> Movie:
     """Open a ``.dax`` file of raw 16-bit frames, whose size and byte order are in the ``.inf`` beside it."""
     inf = path.with_suffix(".inf")
     try:
-        text = document_bytes(inf, most=MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+        text = read_loose_text(inf)
     except (OSError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(

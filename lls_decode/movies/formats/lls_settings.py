@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lls_decode.config import Geometry, PixelSize
-from lls_decode.documents import MOST_TEXT_BYTES, DocumentError, read_bytes
+from lls_decode.documents import DocumentError, read_loose_text
 from lls_decode.errors import InputError
 
 CAMERA_PIXELS_UM = {
@@ -54,7 +54,7 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
         The file cannot be read, does not describe a sweep, or has a value that is not a number.
     """
     try:
-        text = read_bytes(path, most=MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+        text = read_loose_text(path)
     except (OSError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read ({reason}); restore the file.") from error

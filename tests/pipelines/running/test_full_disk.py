@@ -16,6 +16,7 @@ from lls_decode.pipelines.journal.events import BlockDone, Event, MergeStarted
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.status.reader import read_status
+from tests.disks import fill
 from tests.pipelines.conftest import World, shard_identities
 
 MountDisk = Callable[[str], Path]
@@ -36,18 +37,6 @@ def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathF
 
 def plan_in(world: World, out: Path) -> Plan:
     return world.plan(out, block_frames=4, execution={"retries": 0})
-
-
-def fill(disk: Path, *, leave: int = 0) -> Path:
-    """Write a file that takes all space except ``leave`` bytes, and return the file."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError:
-            os.truncate(ballast, ballast.stat().st_size - leave)
-    return ballast
 
 
 class When:
