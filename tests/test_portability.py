@@ -1,6 +1,7 @@
 """Portability: one module wraps the system calls that Windows lacks, and paths and file names suit every system."""
 
 import ast
+import errno
 import os
 import re
 import socket
@@ -273,6 +274,20 @@ def test_an_operation_that_windows_refuses_temporarily_is_retried(monkeypatch: p
     refusals = 3
     with pytest.raises(PermissionError):
         system.patiently(refuse)
+
+
+def test_an_operation_that_is_never_permitted_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows reports an open file as EACCES; EPERM does not change with time."""
+    monkeypatch.setattr(system, "PATIENCE_S", 10.0)
+    tried = []
+
+    def refuse() -> None:
+        tried.append(True)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with pytest.raises(PermissionError, match="Operation not permitted"):
+        system.patiently(refuse)
+    assert len(tried) == 1
 
 
 def test_running_and_ended_processes_are_told_apart() -> None:
