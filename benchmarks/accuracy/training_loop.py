@@ -55,19 +55,25 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     base = load(TrainingConfig, find_config(options.base))
-    base = base.replace(network=base.network.replace(filters=FILTERS), validate_every=10**6, validation_frames=160)
+    base = base.replace(
+        network=base.network.replace(filters=FILTERS), validate_every=10**6, validation_frames=160, minutes=None
+    )
     for seed in options.seeds:
         for name in options.only:
             config = base.replace(**(USUAL | WAYS[name] | {"seed": seed}))
             folder = options.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
             line = {"benchmark": "training-loop", "way": name, "seed": seed, "cpu_minutes": options.cpu_minutes}
-            line |= result(config, folder, 60 * options.cpu_minutes, base)
+            scored = {"expected": base.replace(variety=None), "varied": base.replace(variety=Variety())}
+            line |= result(config, folder, 60 * options.cpu_minutes, scored)
             line["hardware"] = f"{platform.machine()}, {os.cpu_count()} cores, one thread"
             print(json.dumps(line), flush=True)
 
 
-def result(config: TrainingConfig, folder: Path, budget_s: float, base: TrainingConfig) -> dict[str, Any]:
-    """Train a network and return its scores; return the saved scores if the training is already complete."""
+def result(config: TrainingConfig, folder: Path, budget_s: float, scored: dict[str, TrainingConfig]) -> dict[str, Any]:
+    """Train a network and return its scores; return the saved scores if the training is already complete.
+
+    ``scored`` has the configurations whose validation frames the network is scored on, by the prefix of their scores.
+    """
     kept = folder / "score.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
@@ -78,10 +84,9 @@ def result(config: TrainingConfig, folder: Path, budget_s: float, base: Training
     assert made is not None
     found: dict[str, Any] = {"steps": made.steps, "cpu_s": round(time.process_time() - began)}
     bundle = load_bundle(made.bundle)
-    for name, variety in (("expected", None), ("varied", Variety())):
-        wide = base.replace(variety=variety)
-        info = bundle.info.replace(detection=build_threshold_chooser(wide, emitters=2000)(bundle.network, bundle.info))
-        score = build_validator(wide)(bundle.network, info)
+    for name, frames in scored.items():
+        chosen = build_threshold_chooser(frames, emitters=2000)(bundle.network, bundle.info)
+        score = build_validator(frames)(bundle.network, bundle.info.replace(detection=chosen))
         found |= {f"{name}_{what}": round(getattr(score, what), 4) for what in ("efficiency", "jaccard", "recall")}
         found |= {f"{name}_rmse_nm": round(score.rmse_lateral_nm, 2)}
     kept.write_text(json.dumps(found))

@@ -19,7 +19,7 @@ limits saturated pixels would stay dead; with a straight-through gradient logits
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,26 +68,44 @@ def decode_loss(maps: OutputMaps, targets: Targets) -> Losses:
 
 def _negative_log_mixture(maps: OutputMaps, targets: Targets, mean_N: Tensor) -> Tensor:
     """Return the negative logarithm of the mixture density at each emitter, (E,)."""
+    near = pixels_near_emitters(maps, targets, F.logsigmoid(limited(maps.logit)), _REACH_PX)
+    log_weight = near.value_EK - torch.log(mean_N)[targets.window][:, None]
+    return -torch.logsumexp((log_weight + near.log_density_EK).masked_fill(~near.inside_EK, -torch.inf), dim=1)
+
+
+class NearPixels(NamedTuple):
+    """Pixels near each emitter."""
+
+    pixel_EK: Tensor
+    """Index of the pixel in the flattened maps (N Y X)."""
+    inside_EK: Tensor
+    """Whether the pixel lies inside the frame; the other values of pixels outside are meaningless."""
+    value_EK: Tensor
+    """Value of the given map in the pixel."""
+    log_density_EK: Tensor
+    """Logarithm of the pixel's normal density of x, y, z and photons at the emitter."""
+
+
+def pixels_near_emitters(maps: OutputMaps, targets: Targets, value: Tensor, reach_px: int) -> NearPixels:
+    """Return the pixels up to ``reach_px`` away from each emitter, with their values in a map (N, Y, X)."""
     _, height, width = maps.logit.shape
-    reach = torch.arange(-_REACH_PX, _REACH_PX + 1, device=maps.logit.device)
+    reach = torch.arange(-reach_px, reach_px + 1, device=maps.logit.device)
     y_EK = (targets.y_px.round().to(torch.int64)[:, None, None] + reach[:, None]).expand(-1, -1, len(reach)).flatten(1)
     x_EK = (targets.x_px.round().to(torch.int64)[:, None, None] + reach[None, :]).expand(-1, len(reach), -1).flatten(1)
     inside_EK = (y_EK >= 0) & (y_EK < height) & (x_EK >= 0) & (x_EK < width)
     pixel_EK = (targets.window[:, None] * height + y_EK.clamp(0, height - 1)) * width + x_EK.clamp(0, width - 1)
 
     # gather all maps at once: (N*Y*X, 9), one row per pixel
-    log_p = F.logsigmoid(limited(maps.logit))
-    fields = (log_p, maps.x, maps.y, maps.z, maps.photons, maps.x_sig, maps.y_sig, maps.z_sig, maps.photons_sig)
+    fields = (value, maps.x, maps.y, maps.z, maps.photons, maps.x_sig, maps.y_sig, maps.z_sig, maps.photons_sig)
     rows = torch.stack(fields, dim=-1).reshape(-1, len(fields))
-    log_p, x, y, z, photons, x_sig, y_sig, z_sig, photons_sig = rows[pixel_EK].unbind(dim=-1)
-    log_density = (
+    value_EK, x, y, z, photons, x_sig, y_sig, z_sig, photons_sig = rows[pixel_EK].unbind(dim=-1)
+    log_density_EK = (
         _log_normal(targets.x_px[:, None], x_EK + x, x_sig)
         + _log_normal(targets.y_px[:, None], y_EK + y, y_sig)
         + _log_normal(targets.z[:, None], z, z_sig)
         + _log_normal(targets.photons[:, None], photons, photons_sig)
     )
-    log_weight = log_p - torch.log(mean_N)[targets.window][:, None]
-    return -torch.logsumexp((log_weight + log_density).masked_fill(~inside_EK, -torch.inf), dim=1)
+    return NearPixels(pixel_EK, inside_EK, value_EK, log_density_EK)
 
 
 class _Limited(torch.autograd.Function):
