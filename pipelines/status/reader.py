@@ -19,6 +19,7 @@ from lls_decode.pipelines.journal.events import (
     BlockRetried,
     Event,
     Merged,
+    RunStarted,
     SettledBlock,
     ShardDamaged,
 )
@@ -136,6 +137,8 @@ class RunReader:
         self._coverage = VolumeCoverage.of(self._blocks)
         self._relist_at = 0.0
         self._merged: Merged | None = None
+        self._has_restarted = False
+        """Whether all blocks are processed again since the latest merge, which removes the table."""
         self._looked_at: tuple[object, str | None] = (None, None)
 
     def _version(self) -> tuple[int, int]:
@@ -183,18 +186,20 @@ class RunReader:
         elif isinstance(event, ShardDamaged):  # its shard was removed: list the shards again
             self._relist_at = 0.0
         elif isinstance(event, Merged):
-            self._merged = event
+            self._merged, self._has_restarted = event, False
+        elif isinstance(event, RunStarted) and not event.blocks_found:
+            self._has_restarted = True
         self._start.count_event(event)
 
     def _find_damage(self) -> str | None:
-        """Return why the merged table is damaged; None if it is not.
+        """Return why the merged table is damaged or gone; None if it is not, or has not been merged.
 
         The table is checked again only if its file, modification time or size has changed.
         """
         try:
             found = self._folder.table.stat()
         except OSError:
-            return None
+            return None if self._merged is None or self._has_restarted else "it was merged, but the file is gone"
         key = (found.st_ino, found.st_mtime_ns, found.st_size, self._merged)
         if self._looked_at[0] != key:
             self._looked_at = (key, self._look_at_table())
@@ -216,7 +221,7 @@ class RunReader:
             frames_failed + round(sums["frames_lost"]),
         )
         owner, merged = folder.owner(), folder.table.exists()
-        damage = self._find_damage() if merged and not owner else None
+        damage = None if owner else self._find_damage()
         complete = merged and damage is None and bool(done.all()) and not any(event.lost for _, event in lost)
         overall = start.speed.overall()
         speed = start.speed.recent() if owner else overall

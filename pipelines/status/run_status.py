@@ -156,7 +156,8 @@ class RunStatus:
     broken_lines: int
     """Number of lines of the ledger that a killed process left unfinished."""
     table_damage: str | None = None
-    """How the merged table is damaged, as far as its footer, size and modification time show; None if it is not."""
+    """How the merged table is damaged, as far as its footer, size and modification time show, or that it is gone; None
+    if it is undamaged or was not merged."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for ``--json``."""
@@ -200,7 +201,7 @@ class RunStatus:
         if len(self.losses) > _MOST_FAILED:
             lines.append(f"lost       {len(self.losses) - _MOST_FAILED} more blocks ('--json' lists all)")
         merging = "being merged" if self.merging and self.owner else "not merged yet"
-        lines.append(f"table      {self.table or merging}")
+        lines.append(f"table      {self.table or ('none' if self.table_damage else merging)}")
         if self.table_damage:
             lines.append(f"damaged    the table: {self.table_damage}; rewrite it with 'lls-decode run' or 'merge'")
         if self.broken_lines:

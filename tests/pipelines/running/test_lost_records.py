@@ -10,7 +10,9 @@ import pytest
 from lls_decode.config import Arithmetic
 from lls_decode.errors import OutputError, RunConflictError
 from lls_decode.molecules import filter_table
+from lls_decode.pipelines.journal.events import RunStarted
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.json_lines import EventWriter
 from lls_decode.pipelines.journal.merged_table import find_table_damage
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.pipelines.running.merging import merge
@@ -101,6 +103,33 @@ def test_damaged_table_is_noticed_and_merged_again(world: World, tmp_path: Path,
         assert any(line.startswith("damaged ") for line in status.describe())
     merge(folder.out)
     assert folder.table.read_bytes() == whole
+    assert read_status(folder.out).table_damage is None
+
+
+def test_deleted_table_is_noticed_and_merged_again(world: World, tmp_path: Path) -> None:
+    folder = _done(world.plan(tmp_path / "out"))
+    unmerged = read_status(folder.out)
+    assert (unmerged.table, unmerged.table_damage) == (None, None)
+    assert "table      not merged yet" in unmerged.describe()
+    merge(folder.out)
+    folder.table.unlink()
+    status = read_status(folder.out)
+    assert (status.state, status.table) == ("incomplete", None)
+    lines = status.describe()
+    assert "table      none" in lines
+    assert any(line.startswith("damaged    the table: it was merged, but the file is gone; rewrite") for line in lines)
+    merge(folder.out)
+    assert (read_status(folder.out).state, read_status(folder.out).table_damage) == ("done", None)
+
+
+def test_table_that_a_new_start_removed_is_not_missed(world: World, tmp_path: Path) -> None:
+    """A start that processes finished blocks again removes the table, and may be interrupted before it merges."""
+    folder = _done(world.plan(tmp_path / "out"))
+    merge(folder.out)
+    folder.table.unlink()
+    events = EventWriter(folder.out / "events.jsonl")
+    events(RunStarted(run_digest="a", blocks=2, blocks_found=0, frames=8, frames_found=0, rows_found=0))
+    events.close()
     assert read_status(folder.out).table_damage is None
 
 
