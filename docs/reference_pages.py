@@ -334,16 +334,21 @@ def _limit(item: Any) -> str:
     return ""
 
 
+def _default(info: FieldInfo) -> Any:
+    """Return the default of a field; older versions of pydantic call a factory only with the values of other fields."""
+    return info.default if info.default_factory is None else info.default_factory()  # type: ignore[call-arg]
+
+
 def default_text(info: FieldInfo) -> str:
     """Return the default of a field as YAML, or that it has none."""
     if info.is_required():
         return "**required**"
-    value = info.get_default(call_default_factory=True)
+    value = _default(info)
     if isinstance(value, Config):
         plain, usual = value.to_dict(), {}
         for name, inner in type(value).model_fields.items():
             if not inner.is_required() and name not in ("kind", "rule"):
-                usual[name] = inner.get_default(call_default_factory=True)
+                usual[name] = _default(inner)
         changed = {name: plain[name] for name in plain if name not in usual or getattr(value, name) != usual[name]}
         return ", ".join(f"`{name}: {_yaml(item)}`" for name, item in changed.items()) or "as in its section"
     return f"`{_yaml(value)}`"

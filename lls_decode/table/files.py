@@ -1,11 +1,14 @@
 """Files that appear whole or not at all: written under a temporary name, flushed to disk, then renamed."""
 
 import errno
+import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,13 +17,15 @@ from typing import Final
 from lls_decode.addresses import refuse_remote_output
 from lls_decode.errors import OutputError
 from lls_decode.outputs import check_first_write, check_not_read, is_forced, note_written
-from lls_decode.system import flush_file, flush_folder, remove, replace
+from lls_decode.system import flush_file, flush_folder, is_alive, remove, replace
 from lls_decode.table.marks import kind_of
 
 TEMPORARY_PREFIX = ".tmp-"
 SETTLE_S: Final = 0.5
 """Time in seconds that threads of zarr need to finish their chunks after an error."""
 _SETTLE_POLL_S: Final = 0.05
+_WRITER: Final = re.compile(r"-([0-9a-f]{8})\.(\d+)\.[0-9a-f]{16}$")
+"""End of the stem of a temporary file: the machine, the process that writes it, and a random number."""
 _SHORT_WRITE: Final = re.compile(r"\d+ requested and \d+ written")
 """NumPy's message when a disk takes only a part of an array; it has no error number."""
 
@@ -117,7 +122,8 @@ def temporary_beside(final: Path) -> Iterator[Path]:
         ``final`` cannot be written: full disk, read-only folder.
     """
     refuse_remote_output(final)
-    temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{uuid.uuid4().hex}{final.suffix}"
+    unique = f"{_machine()}.{os.getpid()}.{uuid.uuid4().hex[:16]}"
+    temporary = final.parent / f"{TEMPORARY_PREFIX}{final.stem}-{unique}{final.suffix}"
     try:
         yield temporary
     except OSError as error:
@@ -165,17 +171,29 @@ def output_error(path: Path, error: OSError) -> OutputError:
 def remove_leftovers(folder: Path, *, older_than_s: float = 3600.0) -> int:
     """Delete temporary files that killed processes left in ``folder``, and return their number.
 
-    Recent ones are kept, since another process may still be writing them.
+    Files of dead processes of this machine are deleted at once. Recent files of other machines are kept, since a
+    process there may still be writing them.
     """
     found = list(folder.glob(f"{TEMPORARY_PREFIX}*"))
     now = clock_of(folder) if found else 0.0
     removed = 0
     for path in found:
         with suppress(OSError):
-            if now - path.stat().st_mtime >= older_than_s:
+            if _is_orphan(path) or now - path.stat().st_mtime >= older_than_s:
                 path.unlink()
                 removed += 1
     return removed
+
+
+def _machine() -> str:
+    """Return eight characters that stand for this machine in the names of temporary files."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _is_orphan(temporary: Path) -> bool:
+    """Whether the process that wrote a temporary file ran on this machine and has ended."""
+    writer = _WRITER.search(temporary.stem)
+    return writer is not None and writer[1] == _machine() and not is_alive(int(writer[2]))
 
 
 def clock_of(folder: Path) -> float:

@@ -186,7 +186,10 @@ def progress_bar(label: str) -> "Iterator[Callable[[int, int], None]]":
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
+    if not console.is_terminal:  # older versions of rich print an empty line at the end even of a disabled bar
+        yield lambda done, total: None
+        return
+    with Progress(console=console) as progress:
         task = progress.add_task(label)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 

@@ -476,6 +476,7 @@ class _Run:
         if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
             damage = find_table_damage(table, self._latest_merge(), run_digest=self.plan.run_digest, whole=True)
             if damage is None:
+                remove_leftovers(self.folder.shards)
                 return table
             logger.warning("%s is damaged (%s); the shards are merged again", table, damage)
         self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
@@ -504,6 +505,7 @@ class _Run:
                 crc32=file_checksum(table),
             )
         )
+        remove_leftovers(self.folder.shards)  # of workers that were killed during this start
         return table
 
     def _latest_merge(self) -> Merged | None:

@@ -73,7 +73,7 @@ def shorter(folder: Path) -> Path:
     """Save a shipped model whose record has fewer validation frames; return its path."""
     bundle = load_bundle(find_bundle("storm-2d"))
     config = recorded_training(bundle.info.training["configuration"], source="storm-2d")
-    training = bundle.info.training | {"configuration": config.replace(validation_frames=48).to_dict()}
+    training = bundle.info.training | {"configuration": config.replace(validation_frames=96).to_dict()}
     as_trained = bundle.info.scaling.uncalibrated
     info = bundle.info.replace(training=training, scaling=as_trained)
     save_bundle(folder / "old.lls", bundle.network, info, dtype=torch.float16)

@@ -138,7 +138,7 @@ CASES = {
     "2-D, sCMOS maps": Case(),
     "2-D, EMCCD": Case(camera=EMCCD),
     "2-D, long on-times": Case(on_time=6.0),
-    "2-D, short on-times": Case(on_time=1.0),
+    "2-D, short on-times": Case(on_time=1.0, seed=6),
     "2-D, whole frames": Case(whole_frames=True, camera=SCMOS),
     "3-D astigmatic": Case(psf=ASTIGMATIC, z_nm=500.0, photons=(2500.0, 400.0), density=0.25),
     "sweep": Case(
@@ -446,7 +446,7 @@ def test_ten_spots_suffice_but_give_a_warning(tmp_path: Path) -> None:
 def test_too_few_spots_give_an_error_that_asks_for_more_frames(tmp_path: Path) -> None:
     """The error does not blame the PSF, because the spots fit well."""
     with pytest.raises(InputError, match=r"expected at least 10 .*give more frames") as error:
-        Case(density=0.025, volumes=14, photons=(2000.0, 200.0)).estimate(tmp_path)
+        Case(density=0.2, volumes=14, size=24, photons=(2000.0, 200.0), seed=6).estimate(tmp_path)
     assert "PSF" not in str(error.value).replace("that PSF", "")
 
 

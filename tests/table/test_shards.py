@@ -1,6 +1,7 @@
 """Shards are complete or absent, belong to one run and are verified, whatever happens on a shared file system."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from lls_decode.table import (
     verify_shard,
     write_shard,
 )
+from lls_decode.table.files import temporary_beside
 from lls_decode.table.shards import read_shard
 
 MakeRows = Callable[..., pa.Table]
@@ -270,7 +272,12 @@ def test_a_process_killed_while_writing_leaves_no_shard(tmp_path: Path, blocks: 
     assert [path.name[:13] for path in left] == [".tmp-b000000-"]
     assert left[0].stat().st_size > 0
     assert scan_shards(tmp_path, blocks, run_digest="x") == ({}, [])
-    assert remove_leftovers(tmp_path) == 0  # another process may still be writing it
+    elsewhere = left[0].with_name(left[0].name.replace(left[0].name[13:21], "0" * 8))
+    shutil.copyfile(left[0], elsewhere)
+    with temporary_beside(tmp_path / "b000001.parquet") as own:
+        own.touch()
+        assert remove_leftovers(tmp_path) == 1  # a process on another machine, or this one, may still be writing
+        assert set(tmp_path.iterdir()) == {elsewhere, own}
     assert remove_leftovers(tmp_path, older_than_s=0) == 1
     assert not list(tmp_path.iterdir())
 

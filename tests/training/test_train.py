@@ -36,11 +36,11 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
         sequence_frames=4,
         height=24,
         width=24,
-        generator=torch.Generator().manual_seed(0),
+        generator=torch.Generator().manual_seed(3),
     )
     truth = batch.targets(scaling, c.simulation)
     assert len(truth.window) > 8
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     network = LocNet(c.network)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     # the rate decays, because at a constant rate the loss fluctuates and the last step is arbitrary

@@ -21,7 +21,7 @@ class Indices:
     """Cache of finished and pending requests for the indices of a store, for use in zarr's event loop only."""
 
     def __init__(self) -> None:
-        self._tasks: dict[tuple[str, ByteRequest], tuple[float, asyncio.Task[Buffer | None]]] = {}
+        self._tasks: dict[tuple[str, str], tuple[float, asyncio.Task[Buffer | None]]] = {}
 
     async def get(
         self, key: str, byte_range: ByteRequest | None, fetch: Callable[[], Awaitable[Buffer | None]]
@@ -29,16 +29,17 @@ class Indices:
         """Return bytes of a file, from the cache if they may be a cached index, otherwise fetched."""
         if byte_range is None or not _may_be_index(byte_range):
             return await fetch()
-        asked_at, task = self._tasks.get((key, byte_range), (0.0, None))
+        place = (key, repr(byte_range))  # zarr's requests cannot be hashed in its older versions
+        asked_at, task = self._tasks.get(place, (0.0, None))
         if task is None or time.monotonic() - asked_at > LIFE_S:
             while len(self._tasks) >= MOST:
                 del self._tasks[next(iter(self._tasks))]
             task = asyncio.ensure_future(_awaited(fetch))
-            self._tasks[key, byte_range] = time.monotonic(), task
+            self._tasks[place] = time.monotonic(), task
         try:
             return await asyncio.shield(task)
         except BaseException:
-            self._tasks.pop((key, byte_range), None)
+            self._tasks.pop(place, None)
             raise
 
 

@@ -134,6 +134,7 @@ class _KeysStore(Store):
 
     supports_writes = False
     supports_deletes = False
+    supports_partial_writes = False
     supports_listing = True
 
     def __init__(self, keys: RemoteZipKeys) -> None:
@@ -167,6 +168,9 @@ class _KeysStore(Store):
 
     async def set(self, key: str, value: Buffer) -> None:
         raise NotImplementedError
+
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, bytes]]) -> None:
+        raise NotImplementedError  # abstract in older versions of zarr
 
     async def delete(self, key: str) -> None:
         raise NotImplementedError

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.status.progress import RunCounts
 from lls_decode.pipelines.status.reader import read_status
 from lls_decode.table import verify_shard
+from lls_decode.table.files import temporary_beside
 from tests.pipelines.conftest import (
     HEIGHT,
     WIDTH,
@@ -42,6 +45,24 @@ def undisturbed(world: World, client: Client, tmp_path_factory: pytest.TempPathF
 
 
 # --- shards -----------------------------------------------------------------------------------------------------------
+
+
+def test_finished_run_leaves_no_temporary_files_of_killed_workers(world: World, client: Client, tmp_path: Path) -> None:
+    """Temporary files of dead processes of this machine are removed at the end, those of living ones are kept."""
+    plan = world.plan(tmp_path)
+    code = "import os, sys; from lls_decode.table.files import temporary_beside as f; from pathlib import Path\n"
+    code += "with f(Path(sys.argv[1]) / 'b000003.parquet') as path: path.touch(); os._exit(0)"
+
+    def kill_a_worker(event: Event) -> None:
+        if isinstance(event, MergeStarted):
+            subprocess.run([sys.executable, "-c", code, plan.out / "shards"], check=True)
+            assert len(list((plan.out / "shards").glob(".tmp-*"))) == 2
+
+    (tmp_path / "shards").mkdir()
+    with temporary_beside(plan.out / "shards" / "b000005.parquet") as living:
+        living.touch()
+        assert run(plan, client, listeners=[kill_a_worker]).exit_status == 0
+        assert list((plan.out / "shards").glob(".tmp-*")) == [living]
 
 
 def truncate(shard: Path) -> None:
