@@ -25,7 +25,7 @@ class Variety(Config):
     """Fraction of sequences whose molecules lie along filaments, at the same mean density. Close pairs are then more
     frequent than among molecules at random places. The other sequences have molecules at random places."""
     filaments_um_per_um2: tuple[float, float] = (0.5, 3.0)
-    """Range of the length of filaments per area in the structured sequences, um per square micrometre; log-uniform. The
+    """Range of the length of filaments per area in the structured sequences, um per um2; log-uniform. The
     shorter the filaments, the closer the molecules."""
     any_light_share: float = Field(default=0.3, ge=0, le=1)
     """Fraction of molecules whose brightness is log-uniform, from ``photons_min`` to ``brightest``. The other molecules
