@@ -133,6 +133,7 @@ class RestartConfig(Config):
 
 
 _BEFORE = {"variety": None, "average_decay": 0.0}
+_VARIETY_BEFORE = {"structured_share": 0.0}
 """Values that reproduce the behaviour of trainings from before these keys existed."""
 
 
@@ -144,7 +145,10 @@ def recorded_training(record: Mapping[str, Any], *, source: str) -> "TrainingCon
     ConfigError
         A key is unknown, or a value is invalid.
     """
-    return parse(TrainingConfig, {**_BEFORE, **record}, source=source)
+    recorded = {**_BEFORE, **record}
+    if isinstance(variety := recorded["variety"], Mapping):
+        recorded["variety"] = {**_VARIETY_BEFORE, **variety}
+    return parse(TrainingConfig, recorded, source=source)
 
 
 class TrainingConfig(Config):

@@ -17,6 +17,9 @@ from torch import Tensor
 
 from lls_decode.config import EmitterConfig, GaussianSheet, Geometry, Illumination, SimulationConfig, Variety
 
+_FILAMENT_RADIUS_NM = 15.0
+"""Standard deviation of the distance between a molecule and its filament along each lateral axis: half the width of a
+labelled microtubule."""
 _LIFETIMES_BEFORE = 5
 """Time before the first frame, in mean on-times, in which molecules are drawn; earlier ones are 0.7 % of those on."""
 
@@ -80,7 +83,7 @@ def sample_molecules(
     In every frame, the mean number of molecules that are on, within the target z range and inside the field is
     ``density_per_um2`` times the area. Molecules also lie up to ``margin_px`` outside the field, and in the whole
     rendered z range of every frame, so that their light enters the field as in an experiment. With ``variety``, density
-    and brightness are also drawn from its ranges.
+    and brightness are also drawn from its ranges, and in a share of the sequences molecules lie along filaments.
     """
     emitters, pixel = config.emitters, config.pixel_size
     device = generator.device
@@ -111,14 +114,53 @@ def sample_molecules(
     M = len(sequence)
 
     x_nm, y_nm = uniform(*box_x_nm, M), uniform(*box_y_nm, M)
-    if dz:
-        in_focus = uniform(in_focus_first, in_focus_last, M)
-        x_nm, y_nm, z_nm = x_nm + in_focus * dx, y_nm + in_focus * dy, in_focus * dz
+    depth = (in_focus_first, in_focus_last) if dz else (z_low, z_high)
+    depth_M = uniform(*depth, M)
+    if variety is not None and variety.structured_share:
+        on_filaments = _chosen(variety.structured_share, num_sequences, generator)[sequence]
+        box = (box_x_nm, box_y_nm, depth)
+        placed = _filament_places(sequence, box, variety.filaments_um_per_um2, num_sequences, generator)
+        places = (torch.where(on_filaments, on, off) for on, off in zip(placed, (x_nm, y_nm, depth_M), strict=True))
+        x_nm, y_nm, depth_M = places
+    if dz:  # the depth is the frame in whose focus a molecule lies
+        x_nm, y_nm, z_nm = x_nm + depth_M * dx, y_nm + depth_M * dy, depth_M * dz
     else:
-        z_nm = uniform(z_low, z_high, M)
+        z_nm = depth_M
     on_frame, off_frame = draw_lifetimes(emitters, num_frames, M, generator)
     flux = draw_flux(emitters, M, generator, variety=variety)
     return Molecules(sequence, x_nm, y_nm, z_nm, on_frame, off_frame, flux)
+
+
+def _filament_places(
+    sequence: Tensor,
+    box: tuple[tuple[float, float], tuple[float, float], tuple[float, float]],
+    um_per_um2: tuple[float, float],
+    num_sequences: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw a place (x, y, depth) for each molecule on one of the straight filaments of its sequence.
+
+    Filaments are as long as the field, at random places and in random directions. What leaves the box on one side
+    enters on the other, so that the mean density is the same everywhere.
+    """
+    (x_low, x_high), (y_low, y_high), (depth_low, depth_high) = box
+    length_nm = max(x_high - x_low, y_high - y_low)
+    area_um2 = (x_high - x_low) * (y_high - y_low) * 1e-6
+    filaments = log_uniform(um_per_um2, num_sequences, generator) * (area_um2 / (1e-3 * length_nm))
+    count_S = filaments.round().to(torch.int64).clamp_min(1)
+    first_S = count_S.cumsum(0) - count_S
+    F, M, device = int(count_S.sum()), len(sequence), generator.device
+
+    start = torch.rand(3, F, generator=generator, device=device)
+    direction = _uniform(-math.pi, math.pi, F, generator)
+    rise = _uniform(-1.0, 1.0, F, generator)  # depth along the whole filament, as a fraction of the box
+    which = first_S[sequence] + (torch.rand(M, generator=generator, device=device) * count_S[sequence]).to(torch.int64)
+    along = torch.rand(M, generator=generator, device=device)
+    aside = _FILAMENT_RADIUS_NM * torch.randn(2, M, generator=generator, device=device)
+    x = start[0, which] * (x_high - x_low) + along * length_nm * torch.cos(direction)[which] + aside[0]
+    y = start[1, which] * (y_high - y_low) + along * length_nm * torch.sin(direction)[which] + aside[1]
+    depth = (start[2, which] + along * rise[which]) % 1.0 * (depth_high - depth_low)
+    return x_low + x % (x_high - x_low), y_low + y % (y_high - y_low), depth_low + depth
 
 
 def draw_density(

@@ -11,12 +11,17 @@ from lls_decode.config import (
     AstigmaticPsf,
     BackgroundConfig,
     EmitterConfig,
+    Geometry,
     PixelSize,
     ScmosCamera,
     SimulationConfig,
+    TrainingConfig,
     Variety,
+    load,
+    recorded_training,
 )
-from lls_decode.simulate import sample_molecules, simulate_batch, simulate_frames
+from lls_decode.models import find_config
+from lls_decode.simulate import Molecules, sample_molecules, simulate_batch, simulate_frames
 from lls_decode.simulate.background import draw_background
 from lls_decode.simulate.frames import draw_psf_variation
 from lls_decode.simulate.molecules import draw_density, draw_flux
@@ -47,6 +52,29 @@ def simulation(**changes: Any) -> SimulationConfig:
 
 def random(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def draw_molecules(variety: Variety | None, *, geometry: Geometry | None = None, seed: int = 0) -> Molecules:
+    return sample_molecules(
+        simulation(emitters=emitters(density_spread=0.0), geometry=geometry),
+        num_sequences=400,
+        num_frames=5,
+        height=40,
+        width=50,
+        margin_px=6,
+        generator=random(seed),
+        variety=variety,
+    )
+
+
+def mean_near(molecules: Molecules, radius_nm: float) -> float:
+    """Return the mean number of other molecules of the same sequence within a lateral distance of a molecule."""
+    places = torch.stack([molecules.x_nm, molecules.y_nm], dim=1)
+    counts = []
+    for number in range(400):
+        own = places[molecules.sequence == number]
+        counts.append((torch.cdist(own, own) < radius_nm).sum(1) - 1)
+    return float(torch.cat(counts).double().mean())
 
 
 def share_above(values: Tensor, limit: float) -> float:
@@ -191,3 +219,56 @@ def test_mean_number_of_molecules_follows_the_mean_density() -> None:
     )
     expected = variety.mean_density(DENSE, SPREAD) * 16.0
     assert len(found.x_nm) / 3000 == pytest.approx(expected, rel=0.04)
+
+
+SWEEP = Geometry(motion="stage", stage_step_nm=400.0, angle_deg=31.8, propagation_axis="x", scan_direction=1)
+
+
+@pytest.mark.parametrize("geometry", [None, SWEEP], ids=["plane", "sweep"])
+def test_filaments_keep_the_density_everywhere(geometry: Geometry | None) -> None:
+    """Numbers of molecules agree with Poisson statistics in each tenth of the field along x, y and depth."""
+    nothing = Variety(sparse_share=0.0, any_light_share=0.0, structured_share=0.0)
+    expected = draw_molecules(nothing, geometry=geometry)
+    found = draw_molecules(nothing.replace(structured_share=1.0, filaments_um_per_um2=(20.0, 20.0)), geometry=geometry)
+    assert len(found.x_nm) == pytest.approx(len(expected.x_nm), rel=0.03)
+    for axis in ("x_nm", "y_nm", "z_nm"):
+        values, others = getattr(found, axis).double(), getattr(expected, axis).double()
+        limits = torch.quantile(others, torch.linspace(0, 1, 11, dtype=torch.float64))
+        limits[0], limits[-1] = -math.inf, math.inf
+        shares = torch.histogram(values, limits.nan_to_num()).hist / len(values)
+        torch.testing.assert_close(shares, torch.full_like(shares, 0.1), atol=0.022, rtol=0)  # four sd
+
+
+def test_filaments_bring_molecules_together_as_their_length_predicts() -> None:
+    """On long filaments, the mean number of neighbours is that of random places plus that along the own filament."""
+    length, radius_nm = 2.0, 200.0
+    nothing = Variety(sparse_share=0.0, any_light_share=0.0, structured_share=0.0)
+    random_places = mean_near(draw_molecules(nothing), radius_nm)
+    structured = nothing.replace(structured_share=1.0, filaments_um_per_um2=(length, length))
+    near = mean_near(draw_molecules(structured), radius_nm)
+    assert random_places == pytest.approx(DENSE * math.pi * (radius_nm / 1000) ** 2, rel=0.1)
+    own = DENSE / length * 2 * radius_nm / 1000
+    assert near - random_places == pytest.approx(own, rel=0.25)  # wrapped ends and the width of a filament cost some
+
+
+def test_a_share_of_the_sequences_is_structured() -> None:
+    nothing = Variety(sparse_share=0.0, any_light_share=0.0, structured_share=0.0)
+    means = [mean_near(draw_molecules(nothing.replace(structured_share=share)), 200.0) for share in (0.0, 0.5, 1.0)]
+    assert means[1] == pytest.approx((means[0] + means[2]) / 2, rel=0.15)
+    assert means[2] > 2 * means[0]
+
+
+@pytest.mark.parametrize("limits", [(0.0, 1.0), (2.0, 1.0)])
+def test_impossible_filaments_are_refused(limits: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="give two positive numbers, the smaller one first"):
+        Variety(filaments_um_per_um2=limits)
+
+
+def test_older_trainings_had_no_filaments() -> None:
+    config = load(TrainingConfig, find_config("lls-paint"))
+    record = config.model_dump(mode="json")
+    assert recorded_training(record, source="test").variety == config.variety
+    del record["variety"]["structured_share"]
+    found = recorded_training(record, source="test").variety
+    assert found is not None
+    assert found.structured_share == 0
