@@ -58,7 +58,7 @@ assert merged.schema.metadata == table.schema.metadata
 assert lls.localize(array, model, config=config).equals(table)
 lazy = dask.array.from_array(array, chunks=(7, -1, -1))
 assert lls.localize(lazy, model, config=config).equals(table)
-with Client(processes=False, n_workers=1, dashboard_address=None):
+with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0"):
     rows = lls.to_dask_dataframe(dataset, model, config=config)
     found = rows[rows.photons > 100].compute()
     assert rows.compute().reset_index(drop=True).equals(table.to_pandas())

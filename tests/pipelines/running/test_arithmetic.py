@@ -116,7 +116,7 @@ def test_missing_workers_are_an_error_after_the_timeout(world: World, tmp_path: 
     from distributed import LocalCluster
 
     with (
-        LocalCluster(n_workers=0, dashboard_address=None, processes=False) as cluster,
+        LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", processes=False) as cluster,
         Client(cluster) as idle,
         pytest.raises(SiteError, match="There have been no workers for 1 s"),
     ):
