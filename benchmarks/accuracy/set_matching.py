@@ -5,7 +5,8 @@
 All networks have 16 filters and the microscope of lls-paint, with one density (per um2) and without variety. A training
 gets the same CPU time with either loss. The thresholds of each network are chosen on other frames than those on which
 it is scored. The program prints one JSON line per training as soon as it is complete. Trainings that are already
-complete in OUT are not repeated, so that several processes can share the work.
+complete in OUT are not repeated, and one that was interrupted is resumed. Several processes can share the work if each
+gets other densities or seeds.
 
 The loss that matches sets is derived here. The idea of matching predictions and emitters by optimal transport is from
 Seailles, Masson, Ponce, Mairal, "Optimal transport unlocks end-to-end learning for single-molecule localization"

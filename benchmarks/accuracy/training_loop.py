@@ -77,8 +77,9 @@ def result(config: TrainingConfig, folder: Path, budget_s: float, scored: dict[s
     kept = folder / "score.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
-    cost_s = step_cost(config)
-    config = config.replace(steps=max(round(budget_s / cost_s), 20))
+    begun = folder / "training.yaml"  # an interrupted training is resumed with its own number of steps
+    steps = load(TrainingConfig, begun).steps if begun.exists() else max(round(budget_s / step_cost(config)), 20)
+    config = config.replace(steps=steps)
     began = time.process_time()
     made = train(config, folder, validator=build_validator(config.replace(validation_frames=8)))
     assert made is not None

@@ -247,6 +247,7 @@ class _Run:
                 whole = self if acquisition is None else self._follow(acquisition)
                 merged = whole._work()
                 left = whole._left()
+                remove_leftovers(self.folder.shards)  # of workers that were killed during this start
             status = EXIT_BLOCKS_FAILED if self.tally.failed or self._lost() else EXIT_DONE
         except (Interrupted, KeyboardInterrupt) as interrupt:
             name, status = "SIGINT", EXIT_INTERRUPTED
@@ -476,7 +477,6 @@ class _Run:
         if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
             damage = find_table_damage(table, self._latest_merge(), run_digest=self.plan.run_digest, whole=True)
             if damage is None:
-                remove_leftovers(self.folder.shards)
                 return table
             logger.warning("%s is damaged (%s); the shards are merged again", table, damage)
         self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
@@ -505,7 +505,6 @@ class _Run:
                 crc32=file_checksum(table),
             )
         )
-        remove_leftovers(self.folder.shards)  # of workers that were killed during this start
         return table
 
     def _latest_merge(self) -> Merged | None:
