@@ -16,7 +16,7 @@ from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.mapping.frame_map import FrameMap
 from lls_decode.frames.mapping.settling import LARGE_CHUNK_BYTES, chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.channels import channel_name
-from lls_decode.frames.metadata.images import image_around, read_node, select_image
+from lls_decode.frames.metadata.images import Node, image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.metadata.salvage import salvage_notes
 from lls_decode.frames.reading.regions import denied, open_stored
@@ -78,7 +78,8 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         for each in (path, *paths):
             note_read(each)
     first = _open(paths[0], config.array, storage)
-    _check_array(first)
+    node = read_node(first.keys, first.image.array)
+    _check_array(first, node)
     axes, names, notes = settle_axes(
         first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path, storage)
     )
@@ -92,7 +93,6 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
     _check_alike(paths, first, storage)
     dtype = first.array.dtype.newbyteorder("=")
     sampled = [first if i == 0 else _open_like(paths[i], first, storage) for i in (0, len(paths) // 2, len(paths) - 1)]
-    node = read_node(first.keys, first.image.array)
     documents = [*(node.documents if node else ()), dict(first.image.scale_nm)]
     samples = list(sample_chunks([(item.array, item.keys, item.image.array) for item in sampled], frame_map))
     scale = first.image.scale_nm
@@ -166,7 +166,7 @@ def _open_like(path: str, first: _Opened, storage: StorageConfig) -> _Opened:
     return _Opened(open_stored(keys, first.image.array), keys, first.image)
 
 
-def _check_array(opened: _Opened) -> None:
+def _check_array(opened: _Opened, node: Node | None) -> None:
     array, where = opened.array, f"{opened.keys.name}, array {opened.image.array or '(root)'},"
     if array.dtype.kind not in "uif":
         raise InputError(
@@ -176,6 +176,8 @@ def _check_array(opened: _Opened) -> None:
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
     if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
         raise InputError(f"{where} has the impossible shape {array.shape}; restore its metadata.")
+    if node is not None and node.has_empty_chunks:
+        raise InputError(f"{where} states chunks with a size below 1, expected at least 1; restore its metadata.")
     if not 0 < chunk_bytes <= MOST_CHUNK_BYTES:
         raise InputError(
             f"{where} has chunks of shape {array.chunks}, {chunk_bytes:,} bytes each, expected 1 to "

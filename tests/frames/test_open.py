@@ -532,3 +532,15 @@ def test_third_party_stores_open_or_are_refused_with_a_reason(shared_data):
             assert source.z_step_nm == 2000
             with pytest.raises(InputError, match="is missing, it holds"):
                 source.read(block)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_of_no_frames_are_refused(tmp_path, zarr_format):
+    """Some versions of zarr replace such a chunk size by 1 instead of raising an error."""
+    write(tmp_path / "a", camera((T, Y, X)), chunks=(T, Y, X), zarr_format=zarr_format)
+    file = tmp_path / "a" / ("zarr.json" if zarr_format == 3 else ".zarray")
+    stated = json.loads(file.read_text())
+    (stated["chunk_grid"]["configuration"]["chunk_shape"] if zarr_format == 3 else stated["chunks"])[0] = 0
+    file.write_text(json.dumps(stated))
+    with pytest.raises(InputError, match="states chunks with a size below 1"):
+        open_source(tmp_path / "a", InputConfig(axes="tyx"))

@@ -33,6 +33,15 @@ class Node:
         """Attributes of OME-Zarr 0.4 merged with those of 0.5, which are one level deeper."""
         return {**self.attributes, **(self.attributes.get("ome") or {})}
 
+    @property
+    def has_empty_chunks(self) -> bool:
+        """Whether the stated shape of the chunks has a size below 1, which some versions of zarr replace by 1."""
+        stated = self.documents[0]
+        grid = stated.get("chunk_grid")
+        settings = grid.get("configuration") if isinstance(grid, dict) else None
+        shape = settings.get("chunk_shape") if isinstance(settings, dict) else stated.get("chunks")
+        return isinstance(shape, list) and any(isinstance(size, int) and size < 1 for size in shape)
+
 
 def read_node(keys: Keys, path: str) -> Node | None:
     """Read the metadata at a path of the store; None if there is neither an array nor a group."""
