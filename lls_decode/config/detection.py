@@ -31,6 +31,9 @@ class DetectionThresholds(Config):
     """Smallest probability at which any pixel is a candidate; 1: only local maxima are candidates."""
     accept: float = Field(gt=0)
     """Smallest sum of the probabilities of a candidate and its four neighbours at which it becomes a detection."""
+    square: float | None = Field(default=None, gt=0)
+    """Smallest sum of the probabilities of 2 x 2 pixels at which the largest of them becomes a detection, if the other
+    thresholds find none there; at least ``accept``; None: no such detections."""
     curve: tuple[ThresholdScore, ...] = ()
     """Accuracy as a function of ``accept``, in ascending order, at the chosen ``candidate`` and ``confident``."""
     published: ThresholdScore | None = None
@@ -69,7 +72,10 @@ class PaperRule(Config):
 
 
 class ModelRule(Config):
-    """Default rule: the published rule with the thresholds of the model bundle, chosen on its validation frames."""
+    """Default rule: the published rule with the thresholds of the model bundle, chosen on its validation frames.
+
+    In addition it finds emitters whose probability is divided among 2 x 2 pixels.
+    """
 
     rule: Literal["model"] = "model"
     candidate: float | None = Field(default=None, gt=0, lt=1)
@@ -80,6 +86,9 @@ class ModelRule(Config):
     accept: float | None = Field(default=None, gt=0)
     """Smallest sum of the probabilities of a candidate and its four neighbours at which it becomes a detection; None:
     the model's threshold."""
+    square: float | None = Field(default=None, gt=0)
+    """Smallest sum of the probabilities of 2 x 2 pixels at which the largest of them becomes a detection, if the other
+    thresholds find none there; at least ``accept``; None: the model's threshold, 4: no such detections."""
 
     @property
     def thresholds(self) -> tuple[float, float, float]:
@@ -91,13 +100,16 @@ class ModelRule(Config):
     def resolve(self, thresholds: DetectionThresholds | None) -> "ModelRule":
         """Return the rule with missing thresholds filled in from a bundle, or with the published ones if None."""
         base = PaperRule() if thresholds is None else thresholds
-        own = {name: getattr(self, name) for name in ("candidate", "confident", "accept")}
-        return self.replace(**{name: getattr(base, name) if value is None else value for name, value in own.items()})
+        own = {name: getattr(self, name) for name in ("candidate", "confident", "accept", "square")}
+        return self.replace(
+            **{name: getattr(base, name, None) if value is None else value for name, value in own.items()}
+        )
 
     def describe(self) -> str:
         """Return the rule and its thresholds as text."""
-        names = ("candidate", "confident", "accept")
-        values = ((name, getattr(self, name)) for name in names)
+        values = [(name, getattr(self, name)) for name in ("candidate", "confident", "accept")]
+        if self.square is not None:
+            values.append(("square", self.square))
         return f"rule {self.rule}: " + ", ".join(
             f"{name} of the model" if value is None else f"{name} {value:g}" for name, value in values
         )

@@ -10,7 +10,11 @@ detection. Double counting is part of the paper's rule: two adjacent pixels abov
 the sum of each includes the other; two maxima that touch at a corner share the neighbours between them.
 
 **The model's rule** (default) is the paper's rule with the thresholds that were chosen on the model's validation
-frames.
+frames, and with one addition. The probability of an emitter near the corner of a pixel is divided among four pixels.
+The paper's rule misses it if none of them is large enough, or if the diagonal one is needed for ``accept``. Therefore a
+pixel is also a detection if it is the largest among its eight neighbours, if none of these nine is a detection of the
+paper's rule, and if the sum of a square of 2 x 2 pixels that contains it is above both ``square`` and ``accept``. Its
+``prob`` is this sum, or that of the five pixels if it is larger. Without ``square`` there are no such detections.
 
 **The authors' rule** reproduces the program of the paper's authors, for models trained with it. A pixel is a candidate
 if its probability is above ``raw_th`` and the largest among its eight neighbours, or above 0.6. A candidate is a
@@ -18,7 +22,7 @@ detection if the sum of its probability and those of its four neighbours is at l
 at most 1. Equal neighbours are all maxima: two adjacent pixels of 0.5 give two detections with ``prob`` 1, and so do
 0.9 beside 0.8.
 
-Shape letters: ``N`` windows, ``Y X`` pixels, ``D`` detections.
+Shape letters: ``N`` windows, ``Y X`` pixels, ``D`` detections, ``K`` pixels that may be detections.
 """
 
 from dataclasses import dataclass, fields
@@ -48,7 +52,8 @@ class Detections:
     """Pixel row of the detection."""
     x_px: npt.NDArray[np.int64]
     prob: npt.NDArray[np.float32]
-    """Summed probability of the pixel and its four neighbours, at most 1; not calibrated."""
+    """Summed probability of the pixel and its neighbours that the rule compares with a threshold, at most 1; not
+    calibrated."""
     photons: npt.NDArray[np.float32]
     x: npt.NDArray[np.float32]
     """Offset from the pixel's centre in pixels."""
@@ -108,7 +113,36 @@ def _paper_maps(p: Tensor, rule: PaperRule | ModelRule) -> tuple[Tensor, Tensor]
     integrated = p + up + down + left + right
     candidate, confident, accept = rule.thresholds
     is_candidate = (p > confident) | ((p > candidate) & is_maximum)
-    return is_candidate & (integrated > accept), integrated.clamp_max(1.0)
+    found, integrated = is_candidate & (integrated > accept), integrated.clamp_max(1.0)
+    if isinstance(rule, PaperRule) or rule.square is None:
+        return found, integrated
+    square = max(rule.square, accept)
+    pixels_K3 = (
+        is_maximum & (p > square / 4) & ~found
+    ).nonzero()  # the largest of four has at least a quarter of the sum
+    return _add_divided(p, pixels_K3, found, integrated, square)
+
+
+def _add_divided(
+    p: Tensor, pixels_K3: Tensor, found: Tensor, integrated: Tensor, square: float
+) -> tuple[Tensor, Tensor]:
+    """Add emitters whose probability is divided among 2 x 2 pixels to the maps of the paper's rule.
+
+    ``pixels_K3`` are window, row and column of the pixels that may be added.
+    """
+    window, y, x = (index[:, None, None] for index in pixels_K3.unbind(dim=1))
+    offsets = torch.arange(3, device=p.device)
+    around = (window, y + offsets[:, None], x + offsets)  # indices of 3 x 3 pixels in maps that are padded by one pixel
+    p_K33, found_K33 = F.pad(p, (1, 1, 1, 1))[around], F.pad(found, (1, 1, 1, 1))[around]
+    rows_K23 = p_K33[:, :2] + p_K33[:, 1:]
+    largest_K = (rows_K23[:, :, :2] + rows_K23[:, :, 1:]).amax(dim=(1, 2))
+    p_K9 = p_K33.flatten(1)
+    own_K1 = p_K9[:, 4:5]
+    is_maximum_K = (own_K1 > p_K9[:, :4]).all(dim=1) & (own_K1 >= p_K9[:, 5:]).all(dim=1)
+    added_K = is_maximum_K & (largest_K > square) & ~found_K33.flatten(1).any(dim=1)
+    places = pixels_K3[added_K].unbind(dim=1)
+    summed = torch.maximum(integrated[places], largest_K[added_K].clamp_max(1.0))
+    return found.index_put(places, found.new_ones(())), integrated.index_put(places, summed)
 
 
 def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
@@ -117,14 +151,14 @@ def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
     return (is_maximum | (p > _AUTHORS_CONFIDENT)) & (integrated >= rule.raw_th), integrated.clamp_max(1.0)
 
 
-def crowding_maps(p: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `Detections.near` and `Detections.crowd` for every pixel, each (N, Y, X).
+def crowding_maps(p: Tensor, integrated: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `Detections.near` and `Detections.crowd` for every pixel, each (N, Y, X), from ``integrated`` as well.
 
     Sums are computed in the same order for all pixels, so that the division of frames into tiles does not change them.
     """
     near_rows, crowd_rows = _box_sums(p, dim=2)
     near, crowd = _box_sums(near_rows, dim=1)[0], _box_sums(crowd_rows, dim=1)[1]
-    own = _with_neighbours(p)
+    own = torch.maximum(_with_neighbours(p), integrated)
     return (near - own).clamp_min(0.0), (crowd - own).clamp_min(0.0)
 
 
@@ -157,6 +191,6 @@ def detect_on_device(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Tens
     found, integrated = candidate_maps(probability, rule)
     pixels_P3 = found.nonzero()
     values = maps.at(pixels_P3)
-    summed = (integrated, *crowding_maps(probability))
+    summed = (integrated, *crowding_maps(probability, integrated))
     columns = [*(each[pixels_P3.unbind(dim=1)] for each in summed), *(getattr(values, name) for name in _MAPS)]
     return torch.cat([pixels_P3.double().T, torch.stack(columns).double()])

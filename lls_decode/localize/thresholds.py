@@ -1,9 +1,9 @@
 """Choice of a model's detection thresholds, on simulated frames that were not used in training.
 
 The published thresholds (Speiser et al. 2021: 0.3, 0.6, 0.7) suit one network and one density. This module chooses the
-three thresholds with the largest efficiency (equation 15 of the paper) among those for which at least 95 % of the
-detections are correct, if there are such thresholds. Among equally efficient thresholds it chooses those with the
-largest Jaccard index. Output maps are computed once and reused for all thresholds.
+thresholds of the model's rule with the largest efficiency (equation 15 of the paper) among those for which at least
+95 % of the detections are correct, if there are such thresholds. Among equally efficient thresholds it chooses those
+with the largest Jaccard index. Output maps are computed once and reused for all thresholds.
 """
 
 import logging
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
-from lls_decode.config import DetectionThresholds, PaperRule, ThresholdScore, TrainingConfig
+from lls_decode.config import DetectionThresholds, ModelRule, PaperRule, ThresholdScore, TrainingConfig
 from lls_decode.emitters import Emitters
 from lls_decode.evaluate import Score, score
 from lls_decode.localize.detect import Detections, detect
@@ -40,6 +40,7 @@ _BATCH_WINDOWS = 64
 
 logger = logging.getLogger(__name__)
 
+_Rule = ModelRule | PaperRule
 ThresholdChooser = Callable[[LocNet, BundleInfo], DetectionThresholds | None]
 
 
@@ -53,17 +54,20 @@ def build_threshold_chooser(config: TrainingConfig, *, emitters: int = _EMITTERS
         batch = simulate_validation(config.replace(validation_frames=frames_for(config, emitters)), seed=_SEED)
         truth = true_emitters(batch, with_z=config.network.predict_z)
         trial = _Trial(truth, _output_maps(network, info, batch), info)
-        best = trial.best(PaperRule(candidate=one, accept=two) for one in _CANDIDATES for two in _ACCEPT)
+        usual = ModelRule().resolve(None)
+        best = trial.best(usual.replace(candidate=one, accept=two) for one in _CANDIDATES for two in _ACCEPT)
         if best is None:
             logger.warning("%s finds none of %d simulated emitters at any threshold", info.name, len(truth))
             return None
         best = trial.best(best.replace(confident=value) for value in _CONFIDENT) or best
+        best = trial.best((best, *(best.replace(square=value) for value in _ACCEPT if value >= best.accept))) or best
         curve = [_point(value, trial.score(best.replace(accept=value))) for value in _ACCEPT]
         published = PaperRule()
         return DetectionThresholds(
             candidate=best.candidate,
             confident=best.confident,
             accept=best.accept,
+            square=best.square,
             curve=tuple(curve),
             published=_point(published.accept, trial.score(published)),
         )
@@ -99,9 +103,9 @@ class _Trial:
 
     def __init__(self, truth: Emitters, maps: Sequence[OutputMaps], info: BundleInfo) -> None:
         self._truth, self._maps, self._info = truth, maps, info
-        self._scores: dict[PaperRule, Score] = {}
+        self._scores: dict[_Rule, Score] = {}
 
-    def score(self, rule: PaperRule) -> Score:
+    def score(self, rule: _Rule) -> Score:
         """Return the score for the thresholds of a rule."""
         if rule not in self._scores:
             parts = []
@@ -113,7 +117,7 @@ class _Trial:
             self._scores[rule] = score(self._truth, found)
         return self._scores[rule]
 
-    def best(self, rules: Iterable[PaperRule]) -> PaperRule | None:
+    def best(self, rules: Iterable[ModelRule]) -> ModelRule | None:
         """Return the most efficient rule among those that are precise enough; None if nothing is found.
 
         If `LEAST_PRECISION` costs more than `_PRICE` of efficiency, for instance because it is reached only where
@@ -130,11 +134,11 @@ class _Trial:
         return _most_found(scores)
 
 
-def _largest_efficiency(scores: Mapping[PaperRule, Score]) -> float:
+def _largest_efficiency(scores: Mapping[ModelRule, Score]) -> float:
     return max(found.efficiency for found in scores.values())
 
 
-def _most_found(scores: Mapping[PaperRule, Score]) -> PaperRule:
+def _most_found(scores: Mapping[ModelRule, Score]) -> ModelRule:
     """Return the rule with the largest Jaccard index among the most efficient ones; of equal rules, the strictest."""
     least = _largest_efficiency(scores) - _EQUAL
     return max(

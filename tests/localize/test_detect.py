@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from torch import Tensor
 
-from lls_decode.config import PaperRule
+from lls_decode.config import ModelRule, PaperRule
 from lls_decode.localize.detect import Detections, candidate_maps, detect
 from lls_decode.model.network import OutputMaps
 
 RULE = PaperRule()
+SQUARE = ModelRule(candidate=0.3, confident=0.6, accept=0.6, square=0.6)
 NAMES = ("photons", "x", "y", "z", "photons_sig", "x_sig", "y_sig", "z_sig", "bg")
 
 
@@ -23,9 +24,9 @@ def maps_of(probability_NYX: Tensor) -> OutputMaps:
     return OutputMaps(logit=torch.logit(probability_NYX, eps=1e-9), **others)
 
 
-def found_in(rows: list[list[float]]) -> dict[tuple[int, int], float]:
+def found_in(rows: list[list[float]], rule: PaperRule | ModelRule = RULE) -> dict[tuple[int, int], float]:
     """Return the probability of each detection in one map by its pixel (y, x)."""
-    found = detect(maps_of(torch.tensor([rows])), RULE)
+    found = detect(maps_of(torch.tensor([rows])), rule)
     return {(int(y), int(x)): float(p) for y, x, p in zip(found.y_px, found.x_px, found.prob, strict=True)}
 
 
@@ -61,8 +62,77 @@ def test_the_papers_rule_gives_the_expected_detections(
     assert found_in([[float(p) for p in row] for row in rows]) == pytest.approx(expected, abs=2e-3)
 
 
-def by_hand(p: np.ndarray, rule: PaperRule) -> dict[tuple[int, ...], float]:
-    """Apply the rule literally, pixel by pixel."""
+DIVIDED = [
+    pytest.param([[0.25, 0.2], [0.2, 0.2]], {(0, 0): 0.85}, id="an emitter at the corner of four pixels"),
+    pytest.param([[0, 0, 0], [0, 0.2, 0.25], [0, 0.2, 0]], {(1, 2): 0.65}, id="at the largest of four pixels"),
+    pytest.param([[0.35, 0.01], [0.01, 0.4]], {(1, 1): 0.77}, id="divided between diagonal neighbours"),
+    pytest.param([[0.2, 0.1], [0.1, 0.1]], {}, id="a sum below the threshold"),
+    pytest.param([[0.2, 0.2], [0.2, 0.2]], {(0, 0): 0.8}, id="equal neighbours: the first one"),
+    pytest.param([[0.9, 0, 0], [0, 0.25, 0.2], [0, 0.2, 0.2]], {(0, 0): 0.9}, id="beside a usual detection"),
+    pytest.param(
+        [[0.9, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0.25, 0.2], [0, 0, 0.2, 0.2]], {(0, 0): 0.9, (2, 2): 0.85},
+        id="two pixels from a usual detection",
+    ),
+    pytest.param([[0, 0.2, 0], [0.2, 0.28, 0.2], [0, 0.2, 0]], {(1, 1): 1.0}, id="five pixels have a larger sum"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "expected"), DIVIDED)
+def test_the_models_rule_also_finds_emitters_divided_among_four_pixels(
+    rows: list[list[float]], expected: dict[tuple[int, int], float]
+) -> None:
+    rows = [[float(p) for p in row] for row in rows]
+    assert found_in(rows, SQUARE) == pytest.approx(expected, abs=2e-3)
+    unaware = {place: p for place, p in expected.items() if p == 0.9}
+    assert found_in(rows, SQUARE.replace(square=None)) == pytest.approx(unaware, abs=2e-3)
+
+
+def test_accept_applies_to_divided_emitters_too() -> None:
+    rows = [[0.25, 0.2], [0.2, 0.2]]
+    assert found_in(rows, SQUARE.replace(accept=0.8)) == pytest.approx({(0, 0): 0.85}, abs=2e-3)
+    assert found_in(rows, SQUARE.replace(accept=0.9)) == {}
+
+
+def test_the_probability_of_a_divided_emitter_does_not_count_as_that_of_its_neighbours() -> None:
+    p = torch.zeros(1, 16, 16)
+    p[0, 5:7, 5:7] = torch.tensor([[0.25, 0.2], [0.2, 0.2]])
+    p[0, 8, 9] = 0.1
+    found = detect(maps_of(p), SQUARE)
+    assert (found.y_px.tolist(), found.x_px.tolist()) == ([5], [5])
+    assert found.near == pytest.approx([0.0], abs=0.01)
+    assert found.crowd == pytest.approx([0.1], abs=0.03)
+
+
+@given(
+    npst.arrays(
+        np.float32, st.tuples(*[st.integers(1, 6)] * 3), elements=st.sampled_from(np.arange(24) / np.float32(64))
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_the_models_rule_equals_a_plain_loop(p: np.ndarray) -> None:
+    mask, integrated = candidate_maps(torch.from_numpy(p), SQUARE)
+    found = {tuple(place): float(integrated[tuple(place)]) for place in mask.nonzero().tolist()}
+    assert found == divided_by_hand(p, SQUARE)
+
+
+def divided_by_hand(p: np.ndarray, rule: ModelRule) -> dict[tuple[int, ...], float]:
+    """Apply the model's rule literally, pixel by pixel."""
+    usual = by_hand(p, rule)
+    found = dict(usual)
+    padded = np.pad(p, ((0, 0), (1, 1), (1, 1)))
+    for n, y, x in np.ndindex(*p.shape):
+        around = padded[n, y : y + 3, x : x + 3]
+        before, after = around.flatten()[:4], around.flatten()[5:]
+        largest = max(around[dy : dy + 2, dx : dx + 2].sum() for dy in (0, 1) for dx in (0, 1))
+        near = any((n, y + dy, x + dx) in usual for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+        if (before < p[n, y, x]).all() and (after <= p[n, y, x]).all() and largest > rule.square and not near:
+            cross = around[1].sum() + around[0, 1] + around[2, 1]
+            found[n, y, x] = min(max(float(largest), float(cross)), 1.0)
+    return found
+
+
+def by_hand(p: np.ndarray, rule: PaperRule | ModelRule) -> dict[tuple[int, ...], float]:
+    """Apply the paper's rule literally, pixel by pixel."""
     found = {}
     N, Y, X = p.shape
     for n, y, x in np.ndindex(N, Y, X):
@@ -74,7 +144,8 @@ def by_hand(p: np.ndarray, rule: PaperRule) -> dict[tuple[int, ...], float]:
         before, after = [at(-1, 0), at(0, -1)], [at(1, 0), at(0, 1)]
         here, total = at(0, 0), at(0, 0) + sum(before) + sum(after)
         maximum = all(here > other for other in before) and all(here >= other for other in after)
-        if (here > rule.confident or (here > rule.candidate and maximum)) and total > rule.accept:
+        candidate, confident, accept = rule.thresholds
+        if (here > confident or (here > candidate and maximum)) and total > accept:
             found[n, y, x] = min(total, 1.0)
     return found
 

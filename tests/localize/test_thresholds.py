@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lls_decode.config import DetectionThresholds, ModelRule, PaperRule, ThresholdScore
 from lls_decode.emitters import Emitters
@@ -119,6 +120,43 @@ def test_rules_resolve_to_the_expected_thresholds(
 ) -> None:
     assert rule.resolve(thresholds).thresholds == expected
     assert rule.resolve(thresholds).resolve(None).thresholds == expected
+
+
+def test_the_threshold_of_squares_comes_from_the_user_or_the_model() -> None:
+    own = THRESHOLDS.replace(square=0.55)
+    assert ModelRule().resolve(own).square == 0.55
+    assert ModelRule(square=0.8).resolve(own).square == 0.8
+    assert ModelRule().resolve(THRESHOLDS).square is None, "bundles of earlier versions have no such detections"
+    assert ModelRule().resolve(None).square is None
+    assert "square 0.55" in ModelRule().resolve(own).describe()
+
+
+class Divides(BrightestPixels):
+    """Network that divides the probability of emitters in odd rows between two diagonal pixels.
+
+    Single pixels without an emitter have a larger probability than either of the two.
+    """
+
+    def decode(self, features_TDYX: torch.Tensor, windows_N3: torch.Tensor) -> OutputMaps:
+        maps = super().decode(features_TDYX, windows_N3)
+        bright = maps.logit > 0
+        is_odd = torch.arange(bright.shape[1])[:, None] % 2 == 1
+        divided = bright & is_odd
+        probability = torch.where(bright & ~is_odd, 0.95, 1e-4)
+        probability[:, ::8, ::8] = probability[:, ::8, ::8].clamp_min(0.5)
+        probability = torch.where(F.pad(divided, (1, 0, 1, 0))[:, :-1, :-1], 0.4, probability)
+        return maps._replace(logit=torch.logit(torch.where(divided, 0.41, probability)))
+
+    decode_sparsely = decode  # type: ignore[assignment]
+
+
+def test_squares_are_used_if_they_find_more_emitters() -> None:
+    """Half of the emitters have only 0.41 in five pixels, less than the false detections, but 0.81 in four pixels."""
+    found = choose(Divides(training().network))
+    assert found is not None
+    assert found.accept >= 0.5
+    assert found.square is not None
+    assert 0.5 <= found.square <= 0.8
 
 
 def test_an_unresolved_rule_has_no_thresholds() -> None:
