@@ -1,0 +1,180 @@
+"""Triton kernels give the outputs of the plain network for all sizes, shifts and edges, computed by the interpreter.
+
+Triton must be told to interpret kernels before it is imported. Therefore one test runs the others in a process with
+``TRITON_INTERPRET=1``.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lls_decode.model.bundle import load_bundle
+from lls_decode.model.network import LocNet, shift_features
+from lls_decode.models import find_bundle
+from tests.model.test_fast import LIGHT, NETWORKS, SIZES, make_network, outputs, windows_of
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+IS_INSTALLED = importlib.util.find_spec("triton") is not None
+IS_INTERPRETED = IS_INSTALLED and os.environ.get("TRITON_INTERPRET") == "1"
+interpreted = pytest.mark.skipif(not IS_INTERPRETED, reason="needs triton (pip install triton) and TRITON_INTERPRET=1")
+compiled = pytest.mark.skipif(IS_INTERPRETED, reason="TRITON_INTERPRET=1 is set")
+SIXTEEN_BITS = (torch.float16, torch.bfloat16)
+
+
+@pytest.fixture
+def triton_graph(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import triton_graph
+
+    return triton_graph
+
+
+@compiled
+@pytest.mark.skipif(not IS_INSTALLED, reason="triton is not installed (pip install triton)")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("marker", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_the_other_tests_pass_in_the_interpreter(marker: str) -> None:
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marker, __file__]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@compiled
+def test_the_tournament_names_the_reason_where_triton_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import tournament
+
+    case = {"variant": "light", "filters": 4, "side": 16, "dtype": "float32", "way": "triton"}
+    line = tournament.run_case(torch.device("cpu"), case, 1e-4, lambda *_: 0.0, float("inf"))
+    assert line["failed"] == (
+        "RuntimeError: Triton kernels need a GPU, but the network is on the device cpu"
+        if IS_INSTALLED
+        else "ModuleNotFoundError: No module named 'triton'"
+    )
+
+
+@interpreted
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("variant", ["published", "light"])
+@pytest.mark.parametrize("changes", NETWORKS.values(), ids=NETWORKS.keys())
+def test_triton_kernels_give_the_outputs_of_the_plain_network(
+    changes: dict[str, object], variant: str, size: tuple[int, int, int], triton_graph: ModuleType
+) -> None:
+    plain, found = make_network(variant, **changes), make_network(variant, **changes)
+    triton_graph.use_triton_graph(found, torch.float32)
+    check_equal(plain, found, size)
+
+
+@interpreted
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["lls-paint", str(LIGHT)])
+def test_triton_kernels_give_the_outputs_of_shipped_models(model: str, triton_graph: ModuleType) -> None:
+    plain, found = (load_bundle(find_bundle(model)).network for _ in range(2))
+    triton_graph.use_triton_graph(found, torch.float32)
+    check_equal(plain, found, (2, 12, 20))
+
+
+@interpreted
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", SIXTEEN_BITS)
+@pytest.mark.parametrize("variant", ["published", "light"])
+def test_a_network_of_triton_kernels_computes_in_16_bits(
+    variant: str, dtype: torch.dtype, triton_graph: ModuleType
+) -> None:
+    changes = NETWORKS["planes"]
+    plain, found = make_network(variant, **changes), make_network(variant, **changes)
+    triton_graph.use_triton_graph(found, dtype)
+    (_, expected), (features, maps) = outputs(plain, SIZES[0]), outputs(found, SIZES[0])
+    assert features.dtype == dtype
+    assert maps.dtype == torch.float32
+    error = (maps - expected).abs().mean() / expected.std()
+    assert torch.finfo(dtype).eps / 100 < error < 2 * torch.finfo(dtype).eps
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, *SIXTEEN_BITS])
+@pytest.mark.parametrize(
+    ("channels", "filters", "options"),
+    [
+        (1, 7, {"kernel_size": 3, "padding": 1}),
+        (5, 20, {"kernel_size": 3, "padding": 1}),
+        (6, 3, {"kernel_size": 3, "padding": 2, "dilation": 2}),
+        (9, 17, {"kernel_size": 2, "stride": 2}),
+        (40, 1, {"kernel_size": 1}),
+    ],
+    ids=["one channel", "several tiles of channels", "dilated", "by two pixels", "one tap"],
+)
+def test_a_convolution_is_rounded_once(
+    channels: int, filters: int, options: dict[str, int], dtype: torch.dtype, triton_graph: ModuleType
+) -> None:
+    layers, conv = triton_graph.TritonLayers(dtype), make_conv(channels, filters, dtype, **options)
+    x = make_map((3, channels, 10, 14), dtype)
+    expected = conv(x.float())
+    check_rounded(layers.conv(conv)(x), expected, dtype)
+    check_rounded(layers.elu(conv)(x), F.elu(expected), dtype)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, *SIXTEEN_BITS])
+def test_a_convolution_of_a_map_and_a_doubled_map_is_rounded_once(dtype: torch.dtype, triton_graph: ModuleType) -> None:
+    conv = make_conv(12, 5, dtype, kernel_size=3, padding=1)
+    high, low = make_map((3, 6, 10, 14), dtype), make_map((3, 6, 5, 7), dtype)
+    joined = torch.cat([high, F.interpolate(low, scale_factor=2.0, mode="nearest")], dim=1)
+    check_rounded(triton_graph.TritonLayers(dtype).up(conv)(high, low), F.elu(conv(joined.float())), dtype)
+
+
+@interpreted
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize(
+    ("shift", "dtype"),
+    [(shift, torch.float32) for shift in (0, 1, -1, 3, -3, 9, -9, 10, -40)] + [(3, dtype) for dtype in SIXTEEN_BITS],
+)
+def test_a_convolution_of_the_frames_of_windows_is_rounded_once(
+    shift: int, axis: str, dtype: torch.dtype, triton_graph: ModuleType
+) -> None:
+    network = make_network("published", context="plane", shift_px=shift, shift_axis=axis)
+    conv, x, windows = make_conv(24, 5, dtype, kernel_size=3, padding=1), make_map((4, 8, 10, 10), dtype), windows_of(4)
+    x = x.float()
+
+    def neighbour(place: int, shift_px: int) -> Tensor:
+        """Return a map for each window: the frame itself, or a shifted neighbour."""
+        moved = shift_features(x, shift_px, axis)
+        return torch.stack([(x if window[place] == window[1] else moved)[window[place]] for window in windows])
+
+    joined = torch.cat([neighbour(0, -shift), x[windows[:, 1]], neighbour(2, shift)], dim=1)
+    layer = triton_graph.TritonLayers(dtype).windows(network, conv)
+    check_rounded(layer(x.to(dtype), windows), F.elu(conv(joined)), dtype)
+
+
+def check_equal(plain: LocNet, found: LocNet, size: tuple[int, int, int]) -> None:
+    for expected, value in zip(outputs(plain, size), outputs(found, size), strict=True):
+        assert expected.std() > 0.05
+        torch.testing.assert_close(value, expected, rtol=2e-5, atol=2e-5 * float(expected.abs().max()))
+
+
+def check_rounded(found: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    """Compare values with those in float32, which may be rounded once to ``dtype``."""
+    assert found.dtype == dtype
+    rounding = torch.finfo(dtype).eps * (1 if dtype == torch.bfloat16 else 0.5)  # the interpreter truncates to bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=1.01 * rounding, atol=1e-5)
+
+
+@torch.no_grad()
+def make_conv(channels: int, filters: int, dtype: torch.dtype, **options: int) -> nn.Conv2d:
+    """Return a float32 convolution whose weights and biases are numbers of ``dtype``."""
+    torch.manual_seed(channels)
+    return nn.Conv2d(channels, filters, **options).requires_grad_(False).to(dtype).float()
+
+
+def make_map(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.randn(size, generator=torch.Generator().manual_seed(size[1])).to(dtype)
