@@ -8,6 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,14 +20,18 @@ from torch.nn import functional as F
 from lls_decode.model.bundle import load_bundle
 from lls_decode.model.network import LocNet, shift_features
 from lls_decode.models import find_bundle
-from tests.model.test_fast import LIGHT, NETWORKS, SIZES, make_network, outputs, windows_of
+from tests.model.test_fast import LIGHT, NETWORKS, make_network, outputs, windows_of
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 IS_INSTALLED = importlib.util.find_spec("triton") is not None
 IS_INTERPRETED = IS_INSTALLED and os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not IS_INTERPRETED, reason="needs triton (pip install triton) and TRITON_INTERPRET=1")
 compiled = pytest.mark.skipif(IS_INTERPRETED, reason="TRITON_INTERPRET=1 is set")
+installed = pytest.mark.skipif(not IS_INSTALLED, reason="triton is not installed (pip install triton)")
 SIXTEEN_BITS = (torch.float16, torch.bfloat16)
+SIZES = ((3, 12, 20), (1, 8, 4))
+"""Numbers of frames, rows and columns. The first fill one tile of pixels and a part of another; shifts of `NETWORKS`
+exceed both sides of the last."""
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def triton_graph(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @compiled
-@pytest.mark.skipif(not IS_INSTALLED, reason="triton is not installed (pip install triton)")
+@installed
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("marker", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_the_other_tests_pass_in_the_interpreter(marker: str) -> None:
@@ -62,6 +67,47 @@ def test_the_tournament_names_the_reason_where_triton_cannot_run(monkeypatch: py
     )
 
 
+@compiled
+@installed
+@pytest.mark.parametrize(
+    ("capability", "instruction", "dtype"), [(80, "mma.sync", torch.float16), (90, "wgmma", torch.bfloat16)]
+)
+def test_kernels_compile_for_gpus_and_use_their_matrix_units(
+    capability: int,
+    instruction: str,
+    dtype: torch.dtype,
+    triton_graph: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Compiling needs no GPU, and checks types that the interpreter ignores."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")  # Triton 3.9 warns where this is unset
+    function, calls = triton_graph._conv_kernel.fn, []
+
+    class Recorder:
+        def __getitem__(self, grid: object) -> Callable[..., None]:
+            return lambda *arguments, **constants: calls.append((arguments, constants))
+
+    monkeypatch.setattr(triton_graph, "_conv_kernel", Recorder())
+    layers, network = triton_graph.TritonLayers(dtype), make_network("published", context="plane", shift_px=3)
+    x, low = make_map((3, 48, 8, 12), dtype), make_map((3, 48, 4, 6), dtype)
+    layers.elu(make_conv(48, 48, dtype, kernel_size=3, padding=1))(x)
+    layers.up(make_conv(96, 48, dtype, kernel_size=3, padding=1))(x, low)
+    layers.windows(network, make_conv(144, 48, dtype, kernel_size=3, padding=1))(x, windows_of(3))
+    assert len(calls) == 3
+    types = {torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int64: "*i64"}
+    for arguments, constants in calls:
+        constants.update(zip(("PIXELS", "CHANNELS", "TERMS"), triton_graph.TILES[2], strict=False))
+        kinds = [types[value.dtype] if isinstance(value, Tensor) else "i32" for value in arguments]
+        signature = dict(zip(function.arg_names, kinds, strict=False)) | dict.fromkeys(constants, "constexpr")
+        source = triton.compiler.ASTSource(function, signature, constants)
+        assert instruction in triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["ptx"]
+
+
 @interpreted
 @pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
@@ -81,7 +127,7 @@ def test_triton_kernels_give_the_outputs_of_the_plain_network(
 def test_triton_kernels_give_the_outputs_of_shipped_models(model: str, triton_graph: ModuleType) -> None:
     plain, found = (load_bundle(find_bundle(model)).network for _ in range(2))
     triton_graph.use_triton_graph(found, torch.float32)
-    check_equal(plain, found, (2, 12, 20))
+    check_equal(plain, found, SIZES[0])
 
 
 @interpreted
