@@ -112,7 +112,8 @@ class _Conv(nn.Module):
         reach = self.dilation * (self.side - 1) + 1
         height, width = ((length + 2 * self.padding - reach) // self.stride + 1 for length in first.shape[2:])
         size = (count, self.out_channels, height, width)
-        out = torch.empty(size, dtype=first.dtype, device=first.device, memory_format=torch.channels_last)
+        dtype = torch.float32 if INTERPRETED else first.dtype  # the interpreter truncates to bfloat16
+        out = torch.empty(size, dtype=dtype, device=first.device, memory_format=torch.channels_last)
         assert max(first.numel(), out.numel()) < 1 << 31, "offsets are 32-bit integers; choose a smaller batch"
 
         def num_tiles(tile: dict[str, Any]) -> tuple[int]:
@@ -143,7 +144,7 @@ class _Conv(nn.Module):
             HAS_ELU=self.has_elu,
             WIDENS=INTERPRETED,
         )
-        return out
+        return out.to(first.dtype)
 
 
 class _Up(_Conv):
