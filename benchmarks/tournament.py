@@ -1,5 +1,8 @@
 """Compare ways to compute the network on a GPU; `gpu.py --only engine` runs this comparison.
 
+The ways are the plain network, its rearranged form (`lls_decode/model/fast.py`), both also compiled by `torch.compile`,
+and Triton kernels (`triton_graph.py`).
+
 The first round measures every way for the full network and for a light one, with small frames in float16. The second
 round measures the two best ways of each network with other sizes of frames, and in bfloat16. A way is excluded, with
 the reason, if it fails or if its detections differ from those of the plain network. Results are yielded as soon as
@@ -35,6 +38,7 @@ MODES = {"compiled": None, "CUDA graphs": "reduce-overhead", "max-autotune": "ma
 WAYS: dict[str, tuple[str, str | None]] = {
     "plain": ("plain", None),
     "fast": ("fast", None),
+    "triton": ("triton", None),
     **{f"{graph}, {mode}": (graph, mode) for mode in MODES for graph in ("plain", "fast")},
 }
 """Graph of each way, and the mode in which it is compiled (None: not compiled)."""
@@ -156,6 +160,10 @@ def prepare(network: LocNet, way: str, dtype: torch.dtype) -> None:
     graph, mode = WAYS[way]
     if graph == "fast":
         use_fast_graph(network, dtype)
+    if graph == "triton":
+        from triton_graph import use_triton_graph  # fails where triton is not installed
+
+        use_triton_graph(network, dtype)
     if mode is None:
         return
     compile_network(network, required=True, mode=MODES[mode])

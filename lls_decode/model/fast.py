@@ -35,25 +35,56 @@ def use_fast_graph(network: LocNet, dtype: torch.dtype) -> None:
     network.replace_parts(fast.encode, fast.join, fast.logit)
 
 
+class Layers:
+    """Factory of the layers of a `FastNet`; a subclass can compute them in another way."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        """Create layers with weights in ``dtype``."""
+        self.dtype = dtype
+
+    def conv(self, conv: nn.Module) -> nn.Module:
+        """Return a convolution of one map."""
+        return _Conv(conv, self.dtype)
+
+    def elu(self, conv: nn.Module) -> nn.Module:
+        """Return a convolution of one map, followed by an ELU."""
+        return _Elu(conv, self.dtype)
+
+    def up(self, conv: nn.Module) -> nn.Module:
+        """Return the first convolution of a decoder stage, followed by an ELU; a function of two maps.
+
+        The second map has half the resolution and is doubled. Each map has half of the channels.
+        """
+        return _Up(conv, self.dtype)
+
+    def windows(self, network: LocNet, conv: nn.Module) -> nn.Module:
+        """Return the first convolution of the context network, followed by an ELU; a function of features and windows.
+
+        The function does not call ``network``, but takes the arrangement of planes from its configuration.
+        """
+        return _Windows(network, conv, self.dtype)
+
+
 class FastNet(nn.Module):
     """Rearranged form of a `LocNet`, with a copy of its weights in one number format."""
 
-    def __init__(self, network: LocNet, dtype: torch.dtype) -> None:
+    def __init__(self, network: LocNet, dtype: torch.dtype, layers: type[Layers] = Layers) -> None:
         super().__init__()
         self.dtype = dtype
+        make = layers(dtype)
         frame, context = network.frame_net, network.context_net
-        self.first = _Windows(network, _first_of(context), dtype)
+        self.first = make.windows(network, _first_of(context))
         if isinstance(frame, UNet):
             assert isinstance(context, UNet)
-            self.frame_net: nn.Module = _FastUNet(frame, dtype)
-            self.context_net: nn.Module = _FastUNet(context, dtype, is_begun=True)
+            self.frame_net: nn.Module = _FastUNet(frame, make)
+            self.context_net: nn.Module = _FastUNet(context, make, is_begun=True)
         else:
             assert isinstance(frame, LightFrameNet)
             assert isinstance(context, LightContextNet)
-            self.frame_net = _FastLightFrameNet(frame, dtype)
-            self.context_net = _FastLightContextNet(context, dtype)
+            self.frame_net = _FastLightFrameNet(frame, make)
+            self.context_net = _FastLightContextNet(context, make)
         head = cast("Head", network.heads["probability"])
-        self.hidden_conv, self.logit_conv = _Elu(head.core[0], dtype), _Conv(head.out_conv, dtype)
+        self.hidden_conv, self.logit_conv = make.elu(head.core[0]), make.conv(head.out_conv)
 
     def encode(self, frames_TYX: Tensor, noise_TYX: Tensor | None = None) -> Tensor:
         """Return features of frames, as `LocNet.encode`."""
@@ -98,26 +129,35 @@ class _Elu(_Conv):
 class _Stage(nn.Sequential):
     """Two convolutions, each followed by an ELU; only the second one if the first is computed elsewhere."""
 
-    def __init__(self, stage: nn.Module, dtype: torch.dtype, *, is_begun: bool = False) -> None:
+    def __init__(self, stage: nn.Module, make: Layers, *, is_begun: bool = False) -> None:
         assert isinstance(stage, nn.Sequential)
-        super().__init__(*(_Elu(stage[index], dtype) for index in ((2,) if is_begun else (0, 2))))
+        super().__init__(*(make.elu(stage[index]) for index in ((2,) if is_begun else (0, 2))))
+
+
+class _UpStage(nn.Module):
+    """Decoder stage that joins maps of the encoder with maps from the stage below, at half the resolution."""
+
+    def __init__(self, stage: nn.Module, make: Layers) -> None:
+        super().__init__()
+        assert isinstance(stage, nn.Sequential)
+        self.first, self.second = make.up(stage[0]), make.elu(stage[2])
+
+    def forward(self, high: Tensor, low: Tensor) -> Tensor:
+        return self.second(self.first(high, low))  # type: ignore[no-any-return]
 
 
 class _Up(nn.Module):
-    """Decoder stage that joins maps of the encoder with maps from the stage below, at half the resolution."""
+    """Convolution of concatenated maps, the second of which is doubled first, followed by an ELU."""
 
     high: Tensor
     phases: Tensor
     bias: Tensor
 
-    def __init__(self, stage: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, conv: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        assert isinstance(stage, nn.Sequential)
-        conv = stage[0]
         assert isinstance(conv, nn.Conv2d)
         assert conv.bias is not None
         below = conv.in_channels // 2
-        self.second = _Elu(stage[2], dtype)
         _keep(
             self,
             dtype,
@@ -128,7 +168,7 @@ class _Up(nn.Module):
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         joined = F.conv2d(high, self.high, None, padding=1) + _interleave(F.conv2d(low, self.phases, None, padding=1))
-        return self.second(_elu(joined, self.bias))  # type: ignore[no-any-return]
+        return _elu(joined, self.bias)
 
 
 class _Windows(nn.Module):
@@ -193,14 +233,14 @@ class _Windows(nn.Module):
 class _FastUNet(nn.Module):
     """Rearranged `UNet`; with ``is_begun``, without its first convolution."""
 
-    def __init__(self, net: UNet, dtype: torch.dtype, *, is_begun: bool = False) -> None:
+    def __init__(self, net: UNet, make: Layers, *, is_begun: bool = False) -> None:
         super().__init__()
-        self.whole, self.halved = _Stage(net.encoder[0], dtype, is_begun=is_begun), _Stage(net.encoder[1], dtype)
-        self.pool_full, self.pool_half = (_Conv(conv, dtype) for conv in net.poolers)
-        self.base = _Stage(net.base, dtype)
-        self.up_half, self.up_full = (_Conv(conv, dtype) for conv in net.upsamplers)
-        self.to_half, self.to_full = (_Up(part, dtype) for part in net.decoder)
-        self.out_conv = _Conv(net.out_conv, dtype)
+        self.whole, self.halved = _Stage(net.encoder[0], make, is_begun=is_begun), _Stage(net.encoder[1], make)
+        self.pool_full, self.pool_half = (make.conv(conv) for conv in net.poolers)
+        self.base = _Stage(net.base, make)
+        self.up_half, self.up_full = (make.conv(conv) for conv in net.upsamplers)
+        self.to_half, self.to_full = (_UpStage(part, make) for part in net.decoder)
+        self.out_conv = make.conv(net.out_conv)
 
     def forward(self, x: Tensor) -> Tensor:
         full = self.whole(x)  # f, Y
@@ -214,9 +254,9 @@ class _FastUNet(nn.Module):
 class _FastLightFrameNet(nn.Module):
     """Rearranged `LightFrameNet`."""
 
-    def __init__(self, net: LightFrameNet, dtype: torch.dtype) -> None:
+    def __init__(self, net: LightFrameNet, make: Layers) -> None:
         super().__init__()
-        self.stem, self.last = _Stage(net.stem, dtype), _Elu(net.last, dtype)
+        self.stem, self.last = _Stage(net.stem, make), make.elu(net.last)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(F.pixel_unshuffle(x, FEATURE_PX))
@@ -226,12 +266,12 @@ class _FastLightFrameNet(nn.Module):
 class _FastLightContextNet(nn.Module):
     """Rearranged `LightContextNet` without its first convolution."""
 
-    def __init__(self, net: LightContextNet, dtype: torch.dtype) -> None:
+    def __init__(self, net: LightContextNet, make: Layers) -> None:
         super().__init__()
-        self.encoder = _Stage(net.encoder, dtype, is_begun=True)
-        self.pooler, self.base = _Conv(net.pooler, dtype), _Stage(net.base, dtype)
-        self.wide, self.upsampler = _Elu(net.wide, dtype), _Conv(net.upsampler, dtype)
-        self.decoder, self.out_conv = _Up(net.decoder, dtype), _Conv(net.out_conv, dtype)
+        self.encoder = _Stage(net.encoder, make, is_begun=True)
+        self.pooler, self.base = make.conv(net.pooler), _Stage(net.base, make)
+        self.wide, self.upsampler = make.elu(net.wide), make.conv(net.upsampler)
+        self.decoder, self.out_conv = _UpStage(net.decoder, make), make.conv(net.out_conv)
 
     def forward(self, x: Tensor) -> Tensor:
         half = self.encoder(x)  # f, Y/2
