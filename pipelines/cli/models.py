@@ -72,10 +72,9 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
     from lls_decode.model.decode_import import import_decode
 
     info = import_decode(weights, params, out, name=name, licence=licence)
-    low, high = info.z_range_nm
     echo(
         f"{out}: {info.network.filters} filters, context {info.network.context}, pixel {info.pixel_size.x_nm:g} x "
-        f"{info.pixel_size.y_nm:g} nm (x, y), z {low:g} to {high:g} nm, {info.camera.kind} camera"
+        f"{info.pixel_size.y_nm:g} nm (x, y), {info.describe_depth()}, {info.camera.kind} camera"
     )
 
 
@@ -133,5 +132,5 @@ def list_models() -> None:
         record = read_bundle_info(path)
         echo(
             f"{name:<12} {record.network.filters} filters, context {record.network.context}, pixel "
-            f"{record.pixel_size.x_nm:g} nm, z {record.z_range_nm[0]:g} to {record.z_range_nm[1]:g} nm"
+            f"{record.pixel_size.x_nm:g} nm, {record.describe_depth()}"
         )

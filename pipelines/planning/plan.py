@@ -11,6 +11,7 @@ exclude nothing.
 
 import errno
 import json
+import logging
 import os
 import stat
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ from lls_decode.table import TABLE_VERSION
 from lls_decode.table.files import output_error
 
 from .camera_check import check_camera
-from .compatibility import check_compatibility, resolve_config
+from .compatibility import check_compatibility, note_thresholds, resolve_config
 
 MOST_BLOCKS = 2_000_000
 """Largest number of blocks of a run: twenty times that of 10 million frames. More would fill the client's memory."""
@@ -59,6 +60,8 @@ _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
     "input": ("trust", "absent", "storage"),
 }
 """Configuration values that do not affect the rows, by section."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,11 @@ class Plan:
                 "execution.block_frames or compute.batch_px, set compute.tile_px, or use fewer, larger workers."
             )
 
+    def log_notes(self) -> None:
+        """Log the notes, for callers that do not print the description of the plan."""
+        for note in self.notes:
+            logger.info("%s", note)
+
     def describe(self) -> list[str]:
         """Return lines for ``--dry-run``: dataset, model, blocks and settings, and the state of the run folder."""
         size, pixel, execution = self.layout, self.config.pixel_size, self.config.execution
@@ -169,7 +177,7 @@ class Plan:
             f"{_bytes(self.read_bytes)} to read, {execution.in_flight_per_worker} in flight per worker, which needs "
             f"{_bytes(self.worker_bytes)} of memory",
             f"model      {self.bundle.name} ({self.bundle_path}), context {self.bundle.network.context}, "
-            f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
+            f"{self.bundle.describe_depth()}",
             f"detection  {self.config.detection.describe()}",
             f"arithmetic {self._describe_arithmetic()}",
             f"network    {self._describe_compilation()}",
@@ -271,7 +279,8 @@ def make_plan(
     _refuse_unusable_output(Path(out))
     _refuse_output_in_dataset(Path(out), source)
     resolved, notes = resolve_config(config, source, info)
-    notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
+    notes = [*source.notes, *notes, *note_thresholds(config.detection, info, bundle_path)]
+    notes += check_compatibility(resolved, source.layout, info)
     notes += check_camera(resolved, source, info, force=force)
     layout = source.layout
     _check_number(layout, resolved.execution.block_frames, dataset)
