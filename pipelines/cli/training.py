@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lls_decode.config import MovieConfig
-from lls_decode.errors import shell_command
 from lls_decode.models import as_config, as_run_config
 
 from .guarding import OutputFolder, OutputPath
@@ -286,5 +285,4 @@ def estimate(
         echo_json(found.to_dict())
         return
     echo("\n".join(found.describe()))
-    command = shell_command("train", "--config", out / "training.yaml", "--out", f"work/{found.training.name}")
-    echo(f"picture    {out / 'estimate.png'}\ntrain with {command}")
+    echo(f"picture    {out / 'estimate.png'}\ntrain with {found.train_command(out / 'training.yaml')}")

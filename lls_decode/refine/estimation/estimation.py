@@ -17,6 +17,7 @@ from lls_decode.config import (
 )
 from lls_decode.errors import InputError
 from lls_decode.frames import FrameSource
+from lls_decode.models import train_command
 from lls_decode.optics import build_camera, build_psf
 from lls_decode.outputs import PROGRAM
 from lls_decode.refine.estimation.candidates import Detector, Finder
@@ -69,6 +70,12 @@ class Estimate:
     """Pixels of a frame (y, x)."""
     fits: Fits
     runs: tuple[RunFits, ...]
+    init_from: str | None = None
+    """Shipped model whose weights the training should start with; None: no model suits it."""
+
+    def train_command(self, config: str | Path) -> str:
+        """Return the command for the training; ``config`` is the path of its configuration."""
+        return train_command(config, name=self.training.name, init_from=self.init_from)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as plain values for JSON, with their units."""

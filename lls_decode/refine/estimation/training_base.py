@@ -48,7 +48,8 @@ def fill_in(
     if base.network.context == "plane" and source.layout.planes_per_volume == 1:
         raise ConfigError(
             f"The base {base.name} takes context from the planes of a sweep, but the dataset has one plane per volume; "
-            "give --base storm-2d or another configuration with context along time, or set input.planes_per_volume."
+            "give a base with context along time (--base astigmatism, or --base storm-2d for two dimensions), or set "
+            "input.planes_per_volume."
         )
     layout = source.layout
     known = with_microscope(
@@ -102,7 +103,7 @@ def derive_training(
         "low": _round(min(background.low, (1 - _LEAST_SPREAD) * background.median)),
         "high": _round(max(background.high, (1 + _LEAST_SPREAD) * background.median)),
     }
-    return known.replace(simulation=s.replace(emitters=emitters, background=ranges))
+    return known.replace(simulation=s.replace(emitters=emitters, background=ranges), precision="auto")
 
 
 def remarks_on_density(density: Density, base: TrainingConfig) -> list[str]:

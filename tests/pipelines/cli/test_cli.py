@@ -333,6 +333,8 @@ def test_estimate_writes_a_configuration_that_can_be_trained(tmp_path: Path, inv
     assert numbers["quality"]["num_kept"] > 30
     assert (out / "estimate.png").exists()
     assert invoke("config", "check", out / "training.yaml", "--kind", "training")[0] == 0
+    advice = "--init-from storm-2d --minutes 20 --out work/movie-storm-2d"
+    assert f"# Train with: lls-decode train --config training.yaml {advice}\n" in (out / "training.yaml").read_text()
     small = ["network.filters=4", "crop_px=16", "sequences=1", "sequence_frames=2"]
     train = ["train", "--config", out / "training.yaml", "--out", tmp_path / "training", "--stop-after", "2"]
     status, text, err = invoke(*train, *(word for change in small for word in ("--set", change)))
