@@ -257,7 +257,6 @@ def test_a_model_and_a_psf_suffice_for_fine_tuning(
     assert tuned.simulation.emitters.z_range_nm == (-300.0, 300.0)
     assert tuned.simulation.emitters.z_rendered_nm == (-400.0, 500.0)
     assert (tuned.minutes, tuned.variety) == (3.0, Variety())
-    assert tuned.precision == "auto", "the parent may have been trained on other hardware"
     assert tuned.learning_rate <= recorded_training(old.training["configuration"], source="parent").learning_rate
     assert tuned.simulation.camera == config().simulation.camera
     assert tuned.network == old.network
@@ -267,6 +266,20 @@ def test_a_model_and_a_psf_suffice_for_fine_tuning(
     assert load_bundle(result.bundle).info.z_range_nm == (-300.0, 300.0)
     again = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
     assert again == tuned, "the same command resumes"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bfloat16", "auto"), ("auto", "auto"), ("float32", "float32")])
+def test_16_bit_arithmetic_of_the_parent_depends_on_the_hardware(
+    parent: Path, tmp_path: Path, precision: str, expected: str
+) -> None:
+    bundle = load_bundle(parent)
+    record = bundle.info.training["configuration"] | {"precision": precision}
+    save_bundle(
+        tmp_path / "a.lls",
+        bundle.network,
+        bundle.info.replace(training={**bundle.info.training, "configuration": record}),
+    )
+    assert training_config(None, init_from=tmp_path / "a.lls").precision == expected
 
 
 def test_training_without_a_usable_configuration_is_refused(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:

@@ -62,8 +62,8 @@ def input_notes(
     darkest = min(float(stack.adu_ZYX.min()) for stack in stacks)
     if offset_adu == 0 and darkest > _DARKEST_ADU:
         notes.append(
-            f"the darkest pixel has {darkest:g} counts, but the camera offset is taken as 0, so the fits have wrong "
-            "weights and the errors of z are too large; give --offset-adu and --gain-adu-per-e"
+            f"the darkest pixel has {darkest:g} counts, but the camera offset is taken as 0: the PSF does not depend "
+            "on it, but the fits that measure the error of z have wrong weights; give --offset-adu and --gain-adu-per-e"
         )
     return notes
 

@@ -162,6 +162,7 @@ def estimate(
         planes per volume and the dataset has one.
     """
     known, own_camera, notes = fill_in(source, base, camera=camera, pixel_size=pixel_size, geometry=geometry, psf=psf)
+    _log_warnings(notes)  # now, because they may explain an error
     scope = _microscope(source, known, own_camera)
     rng = np.random.default_rng(seed)
     planned = plan_runs(source.layout, known.network.context, rng=rng)
@@ -177,9 +178,14 @@ def estimate(
     quality = assess_fits(runs, fits)
     check_enough(source, scope, quality)
     found = _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
-    for warning in found.warnings:
-        logger.warning("%s", warning.removeprefix(WARNING))
+    _log_warnings(found.notes[len(notes) :])
     return found
+
+
+def _log_warnings(notes: Sequence[str]) -> None:
+    for note in notes:
+        if note.startswith(WARNING):
+            logger.warning("%s", note.removeprefix(WARNING))
 
 
 def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> Microscope:
