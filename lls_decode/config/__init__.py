@@ -55,6 +55,7 @@ from lls_decode.config.optics import (
 )
 from lls_decode.config.run import (
     CPU_BATCH_PX,
+    OTHER_DEVICES,
     AbsentChunks,
     Arithmetic,
     ComputeConfig,
@@ -84,6 +85,7 @@ __all__ = [
     "CACHED_PX",
     "CPU_BATCH_PX",
     "CROWD_RADIUS_PX",
+    "OTHER_DEVICES",
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
     "AbsentChunks",

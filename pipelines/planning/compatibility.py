@@ -36,7 +36,10 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
     else:
         camera = config.camera.resolve(Path.cwd())
     if camera.kind != info.camera.kind:
-        notes.append(f"the camera is {camera.kind}, but the model was trained for {info.camera.kind}")
+        notes.append(
+            f"the camera is {camera.kind}, but the model was trained for {info.camera.kind}, whose noise differs: "
+            "sigmas and probabilities may be wrong; check them with 'lls-decode spike-in', or train for this camera"
+        )
     pixel, words = settle_pixel(config, source, info)
     notes += words
     geometry = config.geometry
@@ -69,8 +72,8 @@ def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleI
     if pixel_difference(pixel, info.pixel_size) > SIZE_TOLERANCE:
         raise BundleError(
             f"The data have pixels of {pixel_words(pixel)}, model {info.name} was trained for "
-            f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or set "
-            f"pixel_size, and {TRUST}, if the dataset's metadata are wrong."
+            f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or "
+            f"correct pixel_size (with {TRUST} if the metadata of the dataset are wrong)."
         )
     return [*_check_noise_map(camera, info), *_check_context(layout, info, geometry, pixel)]
 

@@ -53,6 +53,8 @@ BAD = {
     "no such dataset": (["absent.zarr"], 3, "absent.zarr"),
     "no such model": (["{movie}", "--model", "absent.lls"], 2, "absent.lls"),
     "unknown key": (["{movie}", "--set", "detection.acept=0.8"], 2, "did you mean 'accept'"),
+    "GPU of AMD": (["{movie}", "--device", "rocm"], 2, "'rocm': GPUs of AMD (ROCm) are called 'cuda', as in torch."),
+    "GPU of a Mac": (["{movie}", "--device", "mps"], 2, "'mps': the GPU of a Mac (MPS) is not supported"),
     "not a change": (["{movie}", "--set", "detection"], 2, "KEY=VALUE"),
     "impossible value": (["{movie}", "--set", "execution.block_frames=0"], 2, "block_frames"),
     "unknown option": (["{movie}", "--bolck-frames", "3"], 2, "--block-frames"),
