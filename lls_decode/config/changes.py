@@ -27,7 +27,9 @@ def change(config: C, changes: Mapping[str, Any], *, source: str) -> C:
         *parents, last = key.split(".")
         place = data
         for parent in parents:
-            place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
+            if place.get(parent) is None:  # also for a section that may be absent, such as the camera of a run
+                place[parent] = {}
+            place = place[parent]
             if not isinstance(place, dict):
                 raise ConfigError(
                     f"{source} {key}: {parent!r} is a single value without keys; see 'lls-decode config show'."
