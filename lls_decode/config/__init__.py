@@ -23,7 +23,7 @@ from lls_decode.config.cameras import (
     Values,
     crop_values,
 )
-from lls_decode.config.changes import change
+from lls_decode.config.changes import change, describe_changes
 from lls_decode.config.compiling import (
     ABSENT_PX,
     CACHED_PX,
@@ -154,6 +154,7 @@ __all__ = [
     "check_camera_pixel",
     "choose_compilation",
     "crop_values",
+    "describe_changes",
     "digest",
     "load",
     "load_run_config",

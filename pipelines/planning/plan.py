@@ -33,6 +33,7 @@ from lls_decode.config import (
     CompilationTarget,
     PartConfig,
     ResolvedRunConfig,
+    describe_changes,
     digest,
 )
 from lls_decode.errors import InputError, OutputError, PlanError
@@ -380,14 +381,10 @@ def _check_number(layout: Layout, block_frames: int, dataset: str | Path) -> Non
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between two identities as text: ``detection.accept: 0.7 -> 0.6``."""
-    before, after = _flatten(old), _flatten(new)
-    keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    if after.get(_DTYPE) == "auto":  # an arithmetic that is still open does not count as a difference
-        keys = [key for key in keys if key != _DTYPE]
-    return [
-        f"{key.removeprefix('config.')}: {_word(before.get(key, _ABSENT))} -> {_word(after.get(key, _ABSENT))}"
-        for key in sorted(keys)
-    ]
+    found = describe_changes(old, new)
+    if new.get("config", {}).get("compute", {}).get("dtype") == "auto":
+        found.pop("config.compute.dtype", None)  # an arithmetic that is still open does not count as a difference
+    return [f"{key.removeprefix('config.')}: {change}" for key, change in found.items()]
 
 
 def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
@@ -400,23 +397,6 @@ def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
     assert config.camera is not None  # since the configuration is resolved
     data["camera"] = config.camera.identity()
     return data
-
-
-_ABSENT = object()
-_DTYPE = "config.compute.dtype"
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def _word(value: Any) -> str:
-    return "(absent)" if value is _ABSENT else str(value)
 
 
 def _bytes(count: float) -> str:
