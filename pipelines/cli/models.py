@@ -28,10 +28,13 @@ def model() -> None:
 )
 @json_option
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
-    """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are."""
+    """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are.
+
+    The curves of training and calibration are summarized; --json prints them completely.
+    """
     from lls_decode.model.info import bundle_digest, read_bundle_info
     from lls_decode.model.weights import check_weights
-    from lls_decode.pictures.calibration_figure import calibration_figure
+    from lls_decode.pictures.calibration_figure import calibration_figure, describe_calibration
 
     path = find_bundle(bundle)
     found = read_bundle_info(path)
@@ -48,6 +51,8 @@ def info(bundle: str, figure: Path | None, as_json: bool) -> None:
         echo_json(record)
     else:
         record["training"] = {name: value for name, value in record["training"].items() if name != "curve"}
+        if found.scaling.calibration is not None:  # hundreds of numbers, which --json prints
+            record["scaling"]["calibration"] = describe_calibration(found.scaling.calibration)
         echo(yaml.safe_dump(record, sort_keys=False), nl=False)
 
 
