@@ -205,9 +205,9 @@ def _explain(kind: type[BaseModel], keys: tuple[str, ...], items: list[Any]) -> 
 
 def _hint(kind: type[BaseModel], keys: tuple[str, ...]) -> str:
     """Return the most similar key as a question: its name, or its whole path if it belongs to another section."""
-    *section, name = keys
+    name, section = keys[-1], tuple(key for key in keys[:-1] if not key.isdigit())  # without the indices of lists
     paths = _paths(kind)
-    near = sorted({path[-1] for path in paths if path[:-1] == tuple(section)} - {name})
+    near = sorted({path[-1] for path in paths if path[:-1] == section} - {name})
     close = difflib.get_close_matches(name, near, n=1) or difflib.get_close_matches(
         name, sorted({path[-1] for path in paths}), n=1
     )
