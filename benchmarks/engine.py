@@ -46,8 +46,8 @@ from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
 from lls_decode.frames import FrameStack
 from lls_decode.localize import localizer as engine
-from lls_decode.localize.arithmetic import native_dtypes
 from lls_decode.localize.memory import keep_freed_memory
+from lls_decode.model.hardware import native_dtypes
 from lls_decode.model.network import LocNet
 
 Case = dict[str, Any]

@@ -23,7 +23,7 @@ from lls_decode.config.cameras import (
     Values,
     crop_values,
 )
-from lls_decode.config.changes import change
+from lls_decode.config.changes import change, describe_changes
 from lls_decode.config.compiling import (
     ABSENT_PX,
     CACHED_PX,
@@ -55,6 +55,7 @@ from lls_decode.config.optics import (
 )
 from lls_decode.config.run import (
     CPU_BATCH_PX,
+    OTHER_DEVICES,
     AbsentChunks,
     Arithmetic,
     ComputeConfig,
@@ -84,6 +85,7 @@ __all__ = [
     "CACHED_PX",
     "CPU_BATCH_PX",
     "CROWD_RADIUS_PX",
+    "OTHER_DEVICES",
     "RECEPTIVE_RADIUS_PX",
     "STRIDE",
     "AbsentChunks",
@@ -152,6 +154,7 @@ __all__ = [
     "check_camera_pixel",
     "choose_compilation",
     "crop_values",
+    "describe_changes",
     "digest",
     "load",
     "load_run_config",

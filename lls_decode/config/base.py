@@ -24,6 +24,9 @@ _NOT_IN_NAMES = '/\\:*?"<>|'
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
 _MOST_MISTAKES = 10
 """Maximum number of mistakes that one error message lists."""
+_ABSENT = object()
+_DEEPEST = 8
+"""Largest number of sections within each other that are searched for a similar key."""
 _MOST_QUOTED = 200
 """Maximum number of characters that an error message quotes from a file."""
 
@@ -153,25 +156,68 @@ def parse(kind: type[M], data: Any, *, source: str) -> M:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        more = f"; and {len(found) - _MOST_MISTAKES} more" if len(found) > _MOST_MISTAKES else ""
-        reasons = "; ".join(_explain(kind, item) for item in found[:_MOST_MISTAKES])
+        mistakes: dict[tuple[str, ...], list[Any]] = {}
+        for item in error.errors(include_url=False):
+            mistakes.setdefault(_place(data, item["loc"], item["type"]), []).append(item)
+        more = f"; and {len(mistakes) - _MOST_MISTAKES} more" if len(mistakes) > _MOST_MISTAKES else ""
+        reasons = "; ".join(_explain(kind, *mistake) for mistake in list(mistakes.items())[:_MOST_MISTAKES])
         raise ConfigError(f"{source}: {reasons}{more}.") from None
 
 
-def _explain(kind: type[BaseModel], item: Any) -> str:
-    place = _short(".".join(_short(str(part)) for part in item["loc"]))
-    if item["type"] != "extra_forbidden":
-        message = f"{place or 'configuration'}: {item['msg'].removeprefix('Value error, ')}"
-        return (
-            message
-            if isinstance(item["input"], dict | BaseModel)
-            else f"{message}, found {_short(repr(item['input']))}"
-        )
-    known = _keys(kind)
-    close = difflib.get_close_matches(_short(str(item["loc"][-1])), sorted(known), n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"unknown key {place!r}{hint}"
+def _place(data: Any, loc: tuple[int | str, ...], mistake: str) -> tuple[str, ...]:
+    """Return the keys of a mistake, without the names of alternatives of a union that pydantic puts between them."""
+    keys = []
+    for number, part in enumerate(loc):
+        inside = _inside(data, part)
+        is_missing = mistake == "missing" and number == len(loc) - 1
+        if inside is not _ABSENT or is_missing:
+            keys.append(_short(str(part)))
+            data = inside
+    return tuple(keys)
+
+
+def _inside(data: Any, part: int | str) -> Any:
+    """Return the value under a key or index; `_ABSENT` if there is none."""
+    if isinstance(data, BaseModel):
+        return getattr(data, str(part), _ABSENT)
+    try:
+        return data[part]
+    except (KeyError, IndexError, TypeError):
+        return _ABSENT
+
+
+def _explain(kind: type[BaseModel], keys: tuple[str, ...], items: list[Any]) -> str:
+    """Describe the mistakes at one place; there are several if the value fits none of several types."""
+    place, first = _short(".".join(keys)), items[0]
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{_hint(kind, keys)}"
+    if first["type"] == "union_tag_invalid":
+        tag, expected = first["ctx"]["tag"], first["ctx"]["expected_tags"]
+        given = first["input"] if isinstance(first["input"], dict) else {}
+        name = next((key for key, value in given.items() if value == tag), "kind")
+        return f"{place}.{name} is {_short(repr(tag))}, expected one of {expected}".lstrip(".")
+    words = " or: ".join(dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in items))
+    message = f"{place or 'configuration'}: {words}"
+    if isinstance(first["input"], dict | BaseModel):
+        return message
+    return f"{message}, found {_short(repr(first['input']))}"
+
+
+def _hint(kind: type[BaseModel], keys: tuple[str, ...]) -> str:
+    """Return the most similar key as a question: its name, or its whole path if it belongs to another section."""
+    name, section = keys[-1], tuple(key for key in keys[:-1] if not key.isdigit())  # without the indices of lists
+    paths = _paths(kind)
+    near = sorted({path[-1] for path in paths if path[:-1] == section} - {name})
+    close = difflib.get_close_matches(name, near, n=1) or difflib.get_close_matches(
+        name, sorted({path[-1] for path in paths}), n=1
+    )
+    if not close:
+        return ""
+    if close[0] in near:
+        return f" (did you mean {close[0]!r}?)"
+    if (*section, close[0]) in paths:  # a key of another kind of this section
+        return f" here: {name!r} belongs to another kind of {'.'.join(section) or 'configuration'}"
+    return f" (did you mean {'.'.join(min(path for path in paths if path[-1] == close[0]))!r}?)"
 
 
 def _short(text: str) -> str:
@@ -179,19 +225,19 @@ def _short(text: str) -> str:
     return text if len(text) <= _MOST_QUOTED else f"{text[:_MOST_QUOTED]}..."
 
 
-def _keys(kind: type[BaseModel]) -> set[str]:
-    """Return the names of all fields of a configuration class and of the configurations nested in it."""
-    found: set[str] = set()
-    todo: list[Any] = [kind]
-    seen: set[int] = set()
+def _paths(kind: type[BaseModel]) -> set[tuple[str, ...]]:
+    """Return the paths of all fields of a configuration class and of the configurations nested in it."""
+    found: set[tuple[str, ...]] = set()
+    todo: list[tuple[Any, tuple[str, ...]]] = [(kind, ())]
+    seen: set[tuple[int, tuple[str, ...]]] = set()
     while todo:
-        item = todo.pop()
-        if id(item) in seen:
+        item, section = todo.pop()
+        if (id(item), section) in seen or len(section) > _DEEPEST:
             continue
-        seen.add(id(item))
+        seen.add((id(item), section))
         if isinstance(item, type) and issubclass(item, BaseModel):
-            found |= set(item.model_fields)
-            todo += [field.annotation for field in item.model_fields.values()]
-            todo += item.__subclasses__()
-        todo += list(getattr(item, "__args__", ()))
+            found |= {(*section, name) for name in item.model_fields}
+            todo += [(field.annotation, (*section, name)) for name, field in item.model_fields.items()]
+            todo += [(each, section) for each in item.__subclasses__()]
+        todo += [(each, section) for each in getattr(item, "__args__", ())]
     return found

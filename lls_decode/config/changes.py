@@ -1,4 +1,4 @@
-"""Change single values of a configuration by dotted key, e.g. ``detection.accept``."""
+"""Changes of single values of a configuration by dotted key, e.g. ``detection.accept``."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -27,7 +27,9 @@ def change(config: C, changes: Mapping[str, Any], *, source: str) -> C:
         *parents, last = key.split(".")
         place = data
         for parent in parents:
-            place = place.setdefault(parent, {}) if isinstance(place.get(parent), dict | None) else place[parent]
+            if place.get(parent) is None:  # also for a section that may be absent, such as the camera of a run
+                place[parent] = {}
+            place = place[parent]
             if not isinstance(place, dict):
                 raise ConfigError(
                     f"{source} {key}: {parent!r} is a single value without keys; see 'lls-decode config show'."
@@ -36,3 +38,26 @@ def change(config: C, changes: Mapping[str, Any], *, source: str) -> C:
             place.clear()
         place[last] = changes[key]
     return parse(type(config), data, source=source)
+
+
+_ABSENT = object()
+
+
+def describe_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
+    """Return the differences between nested plain values as text by dotted key, e.g. ``0.7 -> 0.6``."""
+    before, after = _flatten(old), _flatten(new)
+    pairs = {key: (before.get(key, _ABSENT), after.get(key, _ABSENT)) for key in sorted({**before, **after})}
+    return {key: f"{_word(one)} -> {_word(other)}" for key, (one, other) in pairs.items() if one != other}
+
+
+def _word(value: Any) -> str:
+    return "(absent)" if value is _ABSENT else str(value)
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, item in value.items():
+        found |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -18,6 +18,9 @@ RECEPTIVE_RADIUS_PX: Mapping[NetworkVariant, int] = {"published": 44, "light": 3
 CROWD_RADIUS_PX = 4
 """Half-width in pixels of the square around a detection in which probabilities of other emitters are summed."""
 
+_ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
+"""Settings that determine the shapes of the weights and the meaning of inputs and outputs."""
+
 
 class NetworkConfig(Config):
     """Two stacked networks: one for each frame, one for windows of three."""
@@ -60,6 +63,20 @@ class NetworkConfig(Config):
         """
         halo, shift = self.reach_px + 1 + CROWD_RADIUS_PX, abs(self.shift_px)
         return halo + (shift if self.shift_axis == "y" else 0), halo + (shift if self.shift_axis == "x" else 0)
+
+    def find_obstacle(self, start: "NetworkConfig") -> str | None:
+        """Return the setting that prevents a training of this network from starting with another one; None if it can.
+
+        The context may change from planes to time or back, because the weights have the same shapes. A network with
+        fewer filters starts with some channels of a published network.
+        """
+        may_differ = set()
+        if start.variant == "published" and self.filters < start.filters:
+            may_differ.add("filters")
+        if "none" not in (start.context, self.context):
+            may_differ.add("context")
+        names = (name for name in _ARCHITECTURE if name not in may_differ)
+        return next((name for name in names if getattr(start, name) != getattr(self, name)), None)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lls_decode.axes import IndexRange, Layout, range_text
 from lls_decode.config.base import Config, load, parse
@@ -68,6 +68,13 @@ class InputConfig(Config):
     storage: StorageConfig = StorageConfig()
 
 
+OTHER_DEVICES = {
+    "rocm": "GPUs of AMD (ROCm) are called 'cuda', as in torch",
+    "hip": "GPUs of AMD (ROCm) are called 'cuda', as in torch",
+    "gpu": "GPUs are called 'cuda', those of AMD (ROCm) too",
+    "mps": "the GPU of a Mac (MPS) is not supported, because the network is not tested on it; use 'cpu'",
+}
+"""Names of devices that users may expect, and why they are refused."""
 CPU_BATCH_PX = 1 << 16
 """Number of pixels in one forward pass on a CPU; larger batches are hardly faster and take more memory."""
 
@@ -77,7 +84,7 @@ class ComputeConfig(Config):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that the network runs on. ``auto``: a GPU if there is one, else the CPU."""
-    dtype: Literal["auto"] | Arithmetic = "auto"
+    dtype: Literal["auto", Arithmetic] = "auto"
     """Number format of the network. ``auto``: ``float16`` on GPUs, ``bfloat16`` on CPUs with hardware support for it,
     else ``float32``; chosen once per run, on its workers, and kept when the run is resumed."""
     batch_px: int | None = Field(default=None, gt=0)
@@ -91,6 +98,13 @@ class ComputeConfig(Config):
     """Whether to compile the network, which takes half a minute in the first worker; later workers and runs find the
     compiled code in a cache. ``auto``: only on GPUs, from 6 Gpx per worker, or from 0.6 Gpx if compiled code is
     cached."""
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _explain_device(cls, value: Any) -> Any:
+        if isinstance(value, str) and value in OTHER_DEVICES:
+            raise ValueError(OTHER_DEVICES[value])
+        return value
 
 
 class ExecutionConfig(Config):

@@ -64,13 +64,13 @@ def build_localizer(
     part = loaded.info.tile_of(config.part.roi, layout)
     size = (layout.height, layout.width) if part is None else part.read_size
     target = CompilationTarget(loaded.info.network, *size, compute.tile_px)
-    code = find_compiled_code(target, compute.dtype, device)
+    record = find_record(target, compute.dtype, device)
+    code = find_compiled_code(record, device)
     choice = choose_compilation(compute.compile, [code], layout.num_pixels)
     is_compiled = choice.is_on if compiles is None or compute.compile != "auto" else compiles and code != "impossible"
     if compiles is None and device.type == "cuda":
         logger.info("network: %s", choice.describe())
     if is_compiled:
-        record = find_record(target, compute.dtype, device)
         compile_network(loaded.network, required=compute.compile is True, record=record)
     config = _resolve(config, loaded.info)
     camera = build_camera(config.camera, layout.height, layout.width, device=device)

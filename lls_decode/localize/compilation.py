@@ -29,11 +29,14 @@ Part = Callable[..., Tensor]
 logger = logging.getLogger(__name__)
 
 
-def find_compiled_code(target: CompilationTarget, dtype: str, device: torch.device) -> CompiledCode:
-    """Return whether a device can compile the network, and whether an earlier process has left compiled code for it."""
+def find_compiled_code(record: Path, device: torch.device) -> CompiledCode:
+    """Return whether a device can compile the network, and whether an earlier process has left the record of its code.
+
+    ``record`` is the path that `find_record` returns.
+    """
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return "impossible"
-    return "cached" if find_record(target, dtype, device).exists() else "absent"
+    return "cached" if record.exists() else "absent"
 
 
 def find_record(target: CompilationTarget, dtype: str, device: torch.device) -> Path:

@@ -51,6 +51,7 @@ def build_threshold_chooser(config: TrainingConfig, *, emitters: int = _EMITTERS
     """
 
     def choose(network: LocNet, info: BundleInfo) -> DetectionThresholds | None:
+        logger.info("choosing the detection thresholds of %s on simulated frames", info.name)
         batch = simulate_validation(config.replace(validation_frames=frames_for(config, emitters)), seed=_SEED)
         truth = true_emitters(batch, with_z=config.network.predict_z)
         trial = _Trial(truth, _output_maps(network, info, batch), info)
@@ -87,13 +88,13 @@ def describe_thresholds(found: DetectionThresholds) -> list[str]:
     if chosen is not None and (chosen.recall or 0.0) < GOOD_RECALL:
         lines.append(
             f"warning: the model finds {100 * (chosen.recall or 0.0):.0f} of 100 emitters in its own validation frames "
-            f"({100 * (chosen.precision or 0.0):.0f} of 100 detections are correct); train with more steps, more "
-            "filters or a lower density to find more"
+            f"({100 * (chosen.precision or 0.0):.0f} of 100 detections are correct); to find more, train longer (more "
+            "steps or --minutes), with more filters or at a lower density"
         )
     if chosen is not None and (chosen.precision or 0.0) < LEAST_PRECISION:
         lines.append(
             f"warning: {100 * (chosen.precision or 0.0):.0f} of 100 detections are correct at the chosen thresholds; "
-            "train with more steps or more filters to improve this, or filter the table by prob"
+            "train longer or with more filters to improve this, or filter the table by prob"
         )
     return lines
 

@@ -64,6 +64,11 @@ class BundleInfo(Config):
         program = self.training.get("imported_from")
         return None if program is None else str(program)
 
+    def describe_depth(self) -> str:
+        """Return the range of z as text."""
+        low, high = self.z_range_nm
+        return f"z {low:g} to {high:g} nm" if self.network.predict_z else "two-dimensional"
+
     def tile_of(self, roi: Roi | None, layout: Layout) -> Tile | None:
         """Return the tile of a region of the frame, with the halo that the network needs; None for the whole frame."""
         if roi is None:

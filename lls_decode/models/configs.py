@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lls_decode.config import Config, RunConfig, load, load_run_config, parse
-from lls_decode.errors import ConfigError
+from lls_decode.errors import ConfigError, shell_command
 from lls_decode.models.files import find_config
 
 C = TypeVar("C", bound=Config)
@@ -13,6 +13,9 @@ Given = Mapping[str, Any] | str | Path
 """Dictionary (nested or with dotted keys), path of a YAML file, or name of a shipped configuration."""
 RunConfigLike = RunConfig | Given | None
 """`RunConfig`, dictionary (nested or with dotted keys), path of a YAML file, or None for the defaults."""
+
+_TUNING_MINUTES = 20
+"""Recommended duration of a training that starts with the weights of a model, minutes on two CPU cores."""
 
 
 def as_config(kind: type[C], value: C | Given, *, source: str = "config") -> C:
@@ -46,6 +49,12 @@ def as_run_config(value: RunConfigLike, *, source: str = "config") -> RunConfig:
     if value is None:
         return RunConfig()
     return load_run_config(value) if isinstance(value, str | Path) else as_config(RunConfig, value, source=source)
+
+
+def train_command(config: str | Path, *, name: str, init_from: str | None) -> str:
+    """Return the command that trains the model ``name`` with a configuration, from the weights of a shipped model."""
+    start = () if init_from is None else ("--init-from", init_from, "--minutes", str(_TUNING_MINUTES))
+    return shell_command("train", "--config", config, *start, "--out", f"work/{name}")
 
 
 def nest(values: Mapping[str, Any], *, source: str) -> dict[str, Any]:

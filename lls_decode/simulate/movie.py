@@ -5,6 +5,7 @@ A movie folder holds ``movie.zarr`` (OME-Zarr), ``truth.parquet`` (one row for e
 localizing it).
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,9 @@ from lls_decode.table.marks import TRUTH_KEY, marked_yaml
 
 _FRAMES_AT_ONCE = 64
 _CALIBRATION_SITES = 20_000
+_LARGEST_ADU = 65_535
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def simulate_movie(
     )
     low, high = s.background.low, s.background.high
     texture_TYX = _draw_texture(config, generator)
-    rows = 0
+    rows = saturated_px = 0
     marked = TRUTH_SCHEMA.with_metadata({TRUTH_KEY: PROGRAM.encode()})
     with (
         written_aside(truth_path) as aside,
@@ -119,7 +123,9 @@ def simulate_movie(
         for first, num_frames, seen in _iter_activations(config, generator):
             bg_TYX = (low + (high - low) * float(torch.rand((), generator=generator))) * texture_TYX
             expected = draw_photons(s, seen, 1, num_frames, layout.height, layout.width)[0] + bg_TYX
-            counts = camera.to_adu(expected, generator).clamp_max(65535).numpy().astype(np.uint16)
+            drawn = camera.to_adu(expected, generator)
+            saturated_px += int((drawn > _LARGEST_ADU).sum())
+            counts = drawn.clamp_max(_LARGEST_ADU).numpy().astype(np.uint16)
             if layout.planes_per_volume > 1:
                 array[first // layout.planes_per_volume] = counts
             else:
@@ -129,6 +135,13 @@ def simulate_movie(
             rows += len(table)
             if progress is not None:
                 progress(first + num_frames, layout.num_frames)
+    if saturated_px:
+        logger.warning(
+            "%d pixels would have more than %d counts and are saturated, as in a camera with 16 bits; for less light, "
+            "lower the photons or the gain of the camera",
+            saturated_px,
+            _LARGEST_ADU,
+        )
     run = RunConfig(camera=camera_config, pixel_size=s.pixel_size, geometry=s.geometry)
     for path, written in ((run_path, run), (out / "movie.yaml", config)):
         with written_aside(path) as aside:

@@ -34,6 +34,7 @@ from lls_decode.training.origin import (
     load_teacher,
     warn_of_sparse,
 )
+from lls_decode.training.precision import log_precision
 from lls_decode.training.record import bundle_info
 from lls_decode.training.schedule import rates, share_done
 from lls_decode.training.step import network_units, take_step
@@ -127,6 +128,10 @@ def train(
     restore_state(state, out)
     if state.step:
         logger.info("resuming at step %d of %d", state.step, config.steps)
+    elif parent is not None:
+        for change in parent.changes:
+            logger.info("%s", change)
+    log_precision(config, device)
     entered, made = time.monotonic(), 0
     began = entered - state.seconds
     heartbeat = Heartbeat(config)

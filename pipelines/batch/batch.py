@@ -207,6 +207,7 @@ def _do(
     try:
         # planned again, because keeping the plans of a whole archive would fill the memory
         plan = make_plan(item.dataset, item.model, item.out, item.config, force=force)
+        plan.log_notes()
         attach(client, plan.out)
         result = run(plan, client, listeners=[listener], force=force, no_workers_s=no_workers_s)
     except SiteError:

@@ -11,10 +11,17 @@ from lls_decode.config import Config, MovieConfig, RunConfig, TrainingConfig, lo
 from lls_decode.config.base import read_mapping
 from lls_decode.config.commented import in_yaml_words
 from lls_decode.documents import read_text
-from lls_decode.errors import ConfigError, shell_command
+from lls_decode.errors import ConfigError
 from lls_decode.models import find_config, shipped
 from lls_decode.outputs import is_forced
-from lls_decode.pipelines.flows.presets import PRESETS, Microscope, describe_preset, preset_config, preset_text
+from lls_decode.pipelines.flows.presets import (
+    PRESETS,
+    Microscope,
+    describe_preset,
+    preset_command,
+    preset_config,
+    preset_text,
+)
 
 from .guarding import OutputPath
 from .options import changed, echo, echo_json, set_option, square_pixel
@@ -97,8 +104,7 @@ def init(
     made = changed(preset_config(preset, name=out.stem, microscope=microscope, gpu=gpu), changes)
     with written_aside(out) as aside:
         aside.write_text(preset_text(made, preset=preset, path=out), encoding="utf-8")
-    command = shell_command("train", "--config", out, "--out", f"work/{made.name}")
-    echo(f"{out} written; edit it, then: {command}")
+    echo(f"{out} written; edit it, then: {preset_command(made, preset=preset, path=out)}")
 
 
 @config.command(epilog="Example: lls-decode config check my-run.yaml --kind run")

@@ -28,10 +28,13 @@ def model() -> None:
 )
 @json_option
 def info(bundle: str, figure: Path | None, as_json: bool) -> None:
-    """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are."""
+    """Print the metadata of BUNDLE; with --figure, draw how reliable its probabilities and sigmas are.
+
+    The curves of training and calibration are summarized; --json prints them completely.
+    """
     from lls_decode.model.info import bundle_digest, read_bundle_info
     from lls_decode.model.weights import check_weights
-    from lls_decode.pictures.calibration_figure import calibration_figure
+    from lls_decode.pictures.calibration_figure import calibration_figure, describe_calibration
 
     path = find_bundle(bundle)
     found = read_bundle_info(path)
@@ -48,6 +51,8 @@ def info(bundle: str, figure: Path | None, as_json: bool) -> None:
         echo_json(record)
     else:
         record["training"] = {name: value for name, value in record["training"].items() if name != "curve"}
+        if found.scaling.calibration is not None:  # hundreds of numbers, which --json prints
+            record["scaling"]["calibration"] = describe_calibration(found.scaling.calibration)
         echo(yaml.safe_dump(record, sort_keys=False), nl=False)
 
 
@@ -72,10 +77,9 @@ def import_model(weights: Path, params: Path | None, out: Path, name: str | None
     from lls_decode.model.decode_import import import_decode
 
     info = import_decode(weights, params, out, name=name, licence=licence)
-    low, high = info.z_range_nm
     echo(
         f"{out}: {info.network.filters} filters, context {info.network.context}, pixel {info.pixel_size.x_nm:g} x "
-        f"{info.pixel_size.y_nm:g} nm (x, y), z {low:g} to {high:g} nm, {info.camera.kind} camera"
+        f"{info.pixel_size.y_nm:g} nm (x, y), {info.describe_depth()}, {info.camera.kind} camera"
     )
 
 
@@ -133,5 +137,5 @@ def list_models() -> None:
         record = read_bundle_info(path)
         echo(
             f"{name:<12} {record.network.filters} filters, context {record.network.context}, pixel "
-            f"{record.pixel_size.x_nm:g} nm, z {record.z_range_nm[0]:g} to {record.z_range_nm[1]:g} nm"
+            f"{record.pixel_size.x_nm:g} nm, {record.describe_depth()}"
         )

@@ -14,7 +14,7 @@ from lls_decode.config import Config, PixelSize, change, check_camera_pixel, par
 from lls_decode.documents import DocumentError, parse_yaml
 from lls_decode.errors import ConfigError
 
-from .parameters import SITE
+from .parameters import SITE, DeviceType
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -56,7 +56,7 @@ set_option = click.option(
 )
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=DeviceType(),
     default="auto",
     show_default=True,
     help="Where the network runs; auto uses a GPU if there is one.",

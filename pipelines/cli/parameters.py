@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from lls_decode.config import MovieConfig, TrainingConfig, load
+from lls_decode.config import OTHER_DEVICES, MovieConfig, TrainingConfig, load
 from lls_decode.errors import ConfigError
 from lls_decode.models import shipped
 from lls_decode.pipelines.planning.index_range import parse_extent, parse_limits, parse_pair, parse_range, parse_roi
@@ -126,6 +126,19 @@ SITE = NameOrPath(_sites)
 TRAINING_CONFIG = NameOrPath(lambda: _configs(TrainingConfig))
 MOVIE_CONFIG = NameOrPath(lambda: _configs(MovieConfig))
 ANY_CONFIG = NameOrPath(lambda: ("run", *shipped(".yaml")))
+
+
+class DeviceType(Choice):
+    """Device that the network runs on; says why devices that users may expect are refused."""
+
+    def __init__(self) -> None:
+        super().__init__(("auto", "cpu", "cuda"))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the name of the device."""
+        if value in OTHER_DEVICES:
+            self.fail(f"{value!r}: {OTHER_DEVICES[value]}.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class LazyChoice(Choice):

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lls_decode.config import MovieConfig
-from lls_decode.errors import shell_command
 from lls_decode.models import as_config, as_run_config
 
 from .guarding import OutputFolder, OutputPath
@@ -105,9 +104,12 @@ def train(
         echo(f"stopped with a checkpoint in {out}; rerun the same command to resume.")
         return
     echo(f"model      {result.bundle}")
+    echo("accuracy on the validation frames:")
     for name in ("precision", "recall", "jaccard", "rmse_lateral_nm", "rmse_axial_nm", "efficiency"):
-        echo(f"{name:<16} {result.accuracy[name]}")
+        if result.accuracy[name] is not None:
+            echo(f"{name:<16} {result.accuracy[name]:.4g}")
     if result.detection is not None:
+        echo("accuracy by threshold, on the simulated frames on which thresholds were chosen:")
         echo("\n".join(describe_thresholds(result.detection)))
 
 
@@ -219,10 +221,8 @@ def _echo_calibration(out: Path, found: "Calibration", summary: dict[str, Any]) 
         echo(f"left out   {line}", err=True)
     for line in found.notes:
         echo(f"note       {line}", err=True)
-    echo(
-        f"psf        {out}  ({summary['beads_used']} beads, z {summary['z_range_nm'][0]:g} to "
-        f"{summary['z_range_nm'][1]:g} nm)"
-    )
+    beads, (low, high) = summary["beads_used"], summary["z_range_nm"]
+    echo(f"psf        {out}  ({beads} bead{'s' * (beads != 1)}, z {low:g} to {high:g} nm)")
     echo(
         f"z          fitted minus stage z within {summary['within_nm']:g} nm, in held-out slices: "
         f"r.m.s. {summary['z_rms_nm']:g} nm, largest {summary['z_largest_nm']:g} nm"
@@ -286,5 +286,4 @@ def estimate(
         echo_json(found.to_dict())
         return
     echo("\n".join(found.describe()))
-    command = shell_command("train", "--config", out / "training.yaml", "--out", f"work/{found.training.name}")
-    echo(f"picture    {out / 'estimate.png'}\ntrain with {command}")
+    echo(f"picture    {out / 'estimate.png'}\ntrain with {found.train_command(out / 'training.yaml')}")

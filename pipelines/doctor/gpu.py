@@ -63,7 +63,7 @@ def _words_of_none() -> str:
 def _cpu_dtype() -> str:
     import torch
 
-    from lls_decode.localize.arithmetic import native_dtypes
+    from lls_decode.model.hardware import native_dtypes
 
     return f"{native_dtypes(torch.device('cpu'))[0]} (compute.dtype: auto)"
 
@@ -101,7 +101,7 @@ def _try_devices() -> Iterator[Check]:
     """Compute on each GPU: torch may see a card that is too new or too old for the kernels that it was built with."""
     import torch
 
-    from lls_decode.localize.arithmetic import name_device, native_dtypes
+    from lls_decode.model.hardware import name_device, native_dtypes
 
     for index in range(torch.cuda.device_count()):
         name = torch.cuda.get_device_name(index)

@@ -8,7 +8,7 @@ from typing import Literal, Unpack
 import numpy as np
 
 from lls_decode.axes import IndexRange
-from lls_decode.config import PixelSize, SplinePsf
+from lls_decode.config import Camera, PixelSize, SplinePsf
 from lls_decode.emitters import Emitters
 from lls_decode.errors import BundleError, ConfigError, TableError
 from lls_decode.evaluate import (
@@ -69,7 +69,8 @@ def evaluate_table(
     pixel_size
         Pixel size; None: that of the table.
     model
-        Bundle with the PSF and the camera of the Cramer-Rao bound; None: no bound is computed.
+        Bundle with the PSF of the Cramer-Rao bound, and with its camera if the table states none or one with maps;
+        None: no bound is computed.
     psf
         PSF in place of the model's.
     bg
@@ -90,7 +91,8 @@ def evaluate_table(
     as_read = read_truth(truth, pixel_nm=None if pixel is None else pixel.x_nm, first_frame=first_frame)
     change = change or TruthChange()
     true = change.apply(as_read, planes_per_volume=planes)
-    bounds = None if model is None else _bounds(true, coverage, model, psf, bg)
+    camera = None if metadata is None else metadata.camera
+    bounds = None if model is None else _bounds(true, coverage, model, psf, bg, camera)
     result = evaluate(true, found, pixel=pixel, bounds=bounds, coverage=coverage, **criteria)
     if diagnosis:
         named = diagnose(
@@ -198,8 +200,14 @@ def _photons_per_count(metadata: TableMetadata | None) -> float | None:
     return 1 / (float(gain) * float(multiplied) * float(efficiency)) if gain > 0 else None
 
 
-def _bounds(truth: Emitters, coverage: FrameCoverage, model: str, psf: Path | None, bg: float | None) -> Emitters:
-    """Return the truth with Cramer-Rao bounds as sigmas; emitters outside of the evaluated frames get NaN."""
+def _bounds(
+    truth: Emitters, coverage: FrameCoverage, model: str, psf: Path | None, bg: float | None, camera: Camera | None
+) -> Emitters:
+    """Return the truth with Cramer-Rao bounds as sigmas; emitters outside of the evaluated frames get NaN.
+
+    The camera is that of the table. The bound assumes identical pixels, so a camera with maps is replaced by the camera
+    of the model, which stands for a typical pixel.
+    """
     from lls_decode.refine import with_bounds
 
     info = read_bundle_info(find_bundle(model))
@@ -209,7 +217,8 @@ def _bounds(truth: Emitters, coverage: FrameCoverage, model: str, psf: Path | No
     if bg is not None:
         truth = replace(truth, bg=np.where(np.isfinite(truth.bg), truth.bg, bg))
     inside = np.flatnonzero(coverage.covers(truth))
-    bounded = with_bounds(truth.select(inside), chosen, camera=info.camera, pixel=info.pixel_size)
+    own = info.camera if camera is None or camera.map_paths() else camera
+    bounded = with_bounds(truth.select(inside), chosen, camera=own, pixel=info.pixel_size)
     columns = {}
     for name in ("x_sig", "y_sig", "z_sig", "phot_sig"):
         columns[name] = np.full(len(truth), np.nan)

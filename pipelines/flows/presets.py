@@ -4,16 +4,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lls_decode.config import EmitterConfig, PixelSize, RestartConfig, RunConfig, TrainingConfig, load, with_microscope
+from lls_decode.config import (
+    EmitterConfig,
+    NetworkConfig,
+    PixelSize,
+    RestartConfig,
+    RunConfig,
+    TrainingConfig,
+    load,
+    with_microscope,
+)
 from lls_decode.config.commented import commented_yaml
 from lls_decode.errors import shell_command
-from lls_decode.models import find_config, shipped
+from lls_decode.model.info import read_bundle_info
+from lls_decode.models import find_config, shipped, train_command
 
 PRESETS = {"lls-paint": "lls-paint", "astigmatism": "astigmatism", "2d": "storm-2d"}
 """Name of each preset, and the name of the shipped configuration that it is based on."""
 
 _FOR_A_GPU: dict[str, Any] = {
     "steps": 40000,
+    "minutes": None,
     "sequences": 16,
     "learning_rate": 1.0e-3,
     "validate_every": 2000,
@@ -39,6 +50,17 @@ def describe_preset(preset: str) -> str:
     return shipped(".yaml")[PRESETS[preset]].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
+def find_start(name: str, network: NetworkConfig) -> str | None:
+    """Return the name of the shipped model of a configuration if a network can start with its weights; else None."""
+    path = shipped(".lls").get(name)
+    return name if path is not None and network.find_obstacle(read_bundle_info(path).network) is None else None
+
+
+def preset_command(config: TrainingConfig, *, preset: str, path: Path) -> str:
+    """Return the command that trains with the configuration of a preset."""
+    return train_command(path, name=config.name, init_from=find_start(PRESETS[preset], config.network))
+
+
 def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool = False) -> TrainingConfig:
     """Return the training configuration of a preset for a microscope.
 
@@ -54,7 +76,7 @@ def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool =
         the geometry.
     gpu
         Use the published network size and a training schedule for a GPU. Otherwise the network is small enough to be
-        trained in an hour on a CPU.
+        trained on a CPU, from the weights of the shipped model.
 
     Raises
     ------
@@ -74,6 +96,7 @@ def preset_config(preset: str, *, name: str, microscope: Microscope, gpu: bool =
         name=name,
         simulation=config.simulation.replace(emitters=emitters),
         restart=RestartConfig(),
+        precision="auto",
         **({"network": config.network.replace(filters=_FULL_SIZE), **_FOR_A_GPU} if gpu else {}),
     )
 
@@ -88,15 +111,13 @@ def preset_text(config: TrainingConfig, *, preset: str, path: Path) -> str:
     """Return the configuration as commented YAML."""
     size = "the published network (48 filters), for a GPU; without a GPU omit --gpu"
     if config.network.filters < _FULL_SIZE:
-        size = (
-            f"a small network ({config.network.filters} filters), an hour or less on a CPU; --gpu for the published one"
-        )
+        size = f"a small network ({config.network.filters} filters), for CPUs; --gpu for the published one"
     header = (
         f"{describe_preset(preset)}",
         f"Preset {preset!r} of lls-decode: {size}.",
         "Values of the publication: filters 48, schedule step, learning_rate 6.0e-4, gradient_norm 0.03.",
         "First set your own camera, pixel_size and psf, and the photons, background and density of your data.",
         f"Check:  {shell_command('config', 'check', path, '--kind', 'training')}",
-        f"Train:  {shell_command('train', '--config', path, '--out', f'work/{config.name}')}",
+        f"Train:  {preset_command(config, preset=preset, path=path)}",
     )
     return commented_yaml(config, header=header)

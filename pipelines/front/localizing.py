@@ -1,6 +1,5 @@
 """Localize a dataset in this process, block by block, into one table."""
 
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +15,6 @@ from lls_decode.pipelines.running.ownership import table_metadata
 from lls_decode.table import schema
 
 from .datasets import DatasetLike, as_dataset
-
-logger = logging.getLogger(__name__)
 
 
 def localize(
@@ -68,8 +65,7 @@ def plan_here(dataset: DatasetLike, model: str | Path, config: RunConfigLike) ->
     """Return a plan without a run folder, and log its notes."""
     opened = as_dataset(dataset, config)
     plan = make_plan(opened.path, model, Path(), opened.config, source=opened.source, resumes=False)
-    for note in plan.notes:
-        logger.info("%s", note)
+    plan.log_notes()
     return plan
 
 

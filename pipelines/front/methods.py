@@ -1,6 +1,7 @@
 """Estimate, train and inspect: the functions behind ``lls-decode estimate``, ``train`` and ``inspect``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from lls_decode.config import ComputeConfig, TrainingConfig, parse
 from lls_decode.errors import ConfigError
 from lls_decode.models import Given, RunConfigLike, as_config, find_bundle
 from lls_decode.outputs import guarded
+from lls_decode.pipelines.flows.presets import find_start
 
 from .datasets import DatasetLike, as_dataset
 
@@ -155,10 +157,10 @@ def estimate(
     from lls_decode.refine.estimation import estimate as run_estimate
     from lls_decode.refine.estimation import write_estimate
 
-    opened = as_dataset(dataset, config)
+    opened, base = as_dataset(dataset, config), as_config(TrainingConfig, base, source="base")
     found = run_estimate(
         opened.source,
-        as_config(TrainingConfig, base, source="base"),
+        base,
         camera=opened.config.camera,
         pixel_size=opened.config.pixel_size,
         geometry=opened.config.geometry,
@@ -166,6 +168,7 @@ def estimate(
         seed=seed,
         progress=progress,
     )
+    found = replace(found, init_from=find_start(base.name, found.training.network))
     if out is not None:
         write_estimate(found, Path(out))
     return found

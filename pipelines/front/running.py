@@ -90,6 +90,7 @@ def run(
         )
     profile = find_site(site)
     plan = make_plan(opened.path, model, out, _for_site(opened.config, profile), source=opened.source)
+    plan.log_notes()
     with open_site(profile, plan.out, workers=workers, memory_limit=memory_limit) as client:
         attach(client, plan.out)
         with show_progress() as listener:

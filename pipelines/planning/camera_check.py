@@ -78,6 +78,7 @@ def check_camera(config: RunConfig, source: FrameSource, info: BundleInfo, *, fo
     camera, layout, light = config.camera, source.layout, Light.of(info)
     assert camera is not None  # since the configuration is resolved
     values = camera.read_values((layout.height, layout.width))
+    own = "; no camera was given, so that of the model is used" if camera == info.camera else ""
     notes = []
     frames = _read_each(source, _first_frames(config, layout))
     if frames and not any(frame.any() for frame in frames):
@@ -85,11 +86,10 @@ def check_camera(config: RunConfig, source: FrameSource, info: BundleInfo, *, fo
     elif frames:
         reason = find_contradiction(np.stack(frames), camera, values, light)
         if reason is not None and not force:
-            own = "; no camera was given, so that of the model is used" if camera == info.camera else ""
             raise BundleError(f"{reason}{own}; 'lls-decode run --force' localizes the frames anyway.")
         if reason is not None:
             return [reason]
-    return [*notes, *compare_ranges(source, camera, values, light)]
+    return [*notes, *(f"{note}{own}" for note in compare_ranges(source, camera, values, light))]
 
 
 def find_contradiction(adu_TYX: Frames, camera: Camera, values: Values, light: Light) -> str | None:
@@ -105,8 +105,8 @@ def find_contradiction(adu_TYX: Frames, camera: Camera, values: Values, light: L
     if evidence.is_wrapped:
         seen = f"The first frames have pixels of {adu_TYX.min():g} counts (median {evidence.median_adu:g}"
     return (
-        f"{seen}, camera.{dark.name} {dark.adu:g}), model {light.model} was trained for {light.low:g} to "
-        f"{light.high:g}; {likely_cause(adu_TYX, evidence, camera, values, light.is_near)}"
+        f"{seen}, camera.{dark.name} {dark.adu:g}), model {light.model} was trained for {light.low:.3g} to "
+        f"{light.high:.3g}; {likely_cause(adu_TYX, evidence, camera, values, light.is_near)}"
     )
 
 
@@ -134,8 +134,8 @@ def compare_ranges(source: FrameSource, camera: Camera, values: Values, light: L
     if light.is_near(bg):
         return []
     return [
-        f"the background is about {bg:.3g} photons per pixel, but the model was trained for {light.low:g} to "
-        f"{light.high:g}: check the camera's offset and gain, or train a model for this background"
+        f"the background is about {bg:.3g} photons per pixel, but the model was trained for {light.low:.3g} to "
+        f"{light.high:.3g}: check the camera's offset and gain, or train a model for this background"
     ]
 
 

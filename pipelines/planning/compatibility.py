@@ -3,8 +3,17 @@
 from pathlib import Path
 
 from lls_decode.axes import Layout
-from lls_decode.config import Camera, Geometry, PixelSize, ResolvedRunConfig, RunConfig
-from lls_decode.errors import BundleError, InputError
+from lls_decode.config import (
+    Camera,
+    DetectionRule,
+    Geometry,
+    ModelRule,
+    PaperRule,
+    PixelSize,
+    ResolvedRunConfig,
+    RunConfig,
+)
+from lls_decode.errors import BundleError, InputError, shell_command
 from lls_decode.frames import FrameSource
 from lls_decode.model.info import BundleInfo
 
@@ -27,7 +36,10 @@ def resolve_config(config: RunConfig, source: FrameSource, info: BundleInfo) -> 
     else:
         camera = config.camera.resolve(Path.cwd())
     if camera.kind != info.camera.kind:
-        notes.append(f"the camera is {camera.kind}, but the model was trained for {info.camera.kind}")
+        notes.append(
+            f"the camera is {camera.kind}, but the model was trained for {info.camera.kind}, whose noise differs: "
+            "sigmas and probabilities may be wrong; check them with 'lls-decode spike-in', or train for this camera"
+        )
     pixel, words = settle_pixel(config, source, info)
     notes += words
     geometry = config.geometry
@@ -60,28 +72,39 @@ def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleI
     if pixel_difference(pixel, info.pixel_size) > SIZE_TOLERANCE:
         raise BundleError(
             f"The data have pixels of {pixel_words(pixel)}, model {info.name} was trained for "
-            f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or set "
-            f"pixel_size, and {TRUST}, if the dataset's metadata are wrong."
+            f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or "
+            f"correct pixel_size (with {TRUST} if the metadata of the dataset are wrong)."
         )
-    return [*_note_rule(config, info), *_check_noise_map(camera, info), *_check_context(layout, info, geometry, pixel)]
+    return [*_check_noise_map(camera, info), *_check_context(layout, info, geometry, pixel)]
 
 
-def _note_rule(config: RunConfig, info: BundleInfo) -> list[str]:
-    rule = config.detection.rule
+def _published(rule: DetectionRule, info: BundleInfo) -> str:
+    """Return the thresholds that neither configuration nor model gives, with their published values, as text."""
+    if not isinstance(rule, ModelRule) or info.detection is not None:
+        return ""
+    values = {name: getattr(PaperRule(), name) for name in ("candidate", "confident", "accept")}
+    return ", ".join(f"{name} {value:g}" for name, value in values.items() if getattr(rule, name) is None)
+
+
+def note_thresholds(rule: DetectionRule, info: BundleInfo, bundle: Path) -> list[str]:
+    """Return notes on the detection thresholds of a run, from the rule of its configuration before it is resolved."""
+    published = _published(rule, info)
     if info.imported_from is None:
-        if rule == "model" and info.detection is None:
-            return [
-                f"model {info.name} has no detection thresholds of its own, so the published ones are used; choose its "
-                "own with 'lls-decode model recalibrate'"
-            ]
-        return []
+        if not published:
+            return []
+        better = shell_command("model", "recalibrate", bundle, "--out", f"{bundle.stem}-recalibrated.lls")
+        return [
+            f"model {info.name} has no detection thresholds of its own, so published ones are used ({published}); "
+            f"thresholds chosen for the model usually find more: use the copy that '{better}' writes"
+        ]
+    own = f"with published thresholds ({published})" if published else "with the thresholds of the configuration"
+    same = "for the table that its authors' program gives, use --set detection.rule=authors"
     words = {
-        "model": "with the published thresholds; for the table that its authors' program gives, use "
-        "--set detection.rule=authors",
-        "paper": "for the table that its authors' program gives, use --set detection.rule=authors",
+        "model": f"{own}; {same}",
+        "paper": same,
         "authors": "as its authors' program does, which also finds faint emitters: filter the table by prob",
     }
-    return [f"the model was imported from {info.imported_from}; detections by rule {rule!r}, {words[rule]}"]
+    return [f"the model was imported from {info.imported_from}; detections by rule {rule.rule!r}, {words[rule.rule]}"]
 
 
 def _check_noise_map(camera: Camera, info: BundleInfo) -> list[str]:

@@ -11,6 +11,7 @@ exclude nothing.
 
 import errno
 import json
+import logging
 import os
 import stat
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from lls_decode.config import (
     CompilationTarget,
     PartConfig,
     ResolvedRunConfig,
+    describe_changes,
     digest,
 )
 from lls_decode.errors import InputError, OutputError, PlanError
@@ -46,7 +48,7 @@ from lls_decode.table import TABLE_VERSION
 from lls_decode.table.files import output_error
 
 from .camera_check import check_camera
-from .compatibility import check_compatibility, resolve_config
+from .compatibility import check_compatibility, note_thresholds, resolve_config
 
 MOST_BLOCKS = 2_000_000
 """Largest number of blocks of a run: twenty times that of 10 million frames. More would fill the client's memory."""
@@ -59,6 +61,8 @@ _NO_CHANGE_OF_ROWS: Mapping[str, tuple[str, ...]] = {
     "input": ("trust", "absent", "storage"),
 }
 """Configuration values that do not affect the rows, by section."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,11 @@ class Plan:
                 "execution.block_frames or compute.batch_px, set compute.tile_px, or use fewer, larger workers."
             )
 
+    def log_notes(self) -> None:
+        """Log the notes, for callers that do not print the description of the plan."""
+        for note in self.notes:
+            logger.info("%s", note)
+
     def describe(self) -> list[str]:
         """Return lines for ``--dry-run``: dataset, model, blocks and settings, and the state of the run folder."""
         size, pixel, execution = self.layout, self.config.pixel_size, self.config.execution
@@ -169,7 +178,7 @@ class Plan:
             f"{_bytes(self.read_bytes)} to read, {execution.in_flight_per_worker} in flight per worker, which needs "
             f"{_bytes(self.worker_bytes)} of memory",
             f"model      {self.bundle.name} ({self.bundle_path}), context {self.bundle.network.context}, "
-            f"z {self.bundle.z_range_nm[0]:g} to {self.bundle.z_range_nm[1]:g} nm",
+            f"{self.bundle.describe_depth()}",
             f"detection  {self.config.detection.describe()}",
             f"arithmetic {self._describe_arithmetic()}",
             f"network    {self._describe_compilation()}",
@@ -271,7 +280,8 @@ def make_plan(
     _refuse_unusable_output(Path(out))
     _refuse_output_in_dataset(Path(out), source)
     resolved, notes = resolve_config(config, source, info)
-    notes = [*source.notes, *notes, *check_compatibility(resolved, source.layout, info)]
+    notes = [*source.notes, *notes, *note_thresholds(config.detection, info, bundle_path)]
+    notes += check_compatibility(resolved, source.layout, info)
     notes += check_camera(resolved, source, info, force=force)
     layout = source.layout
     _check_number(layout, resolved.execution.block_frames, dataset)
@@ -371,14 +381,10 @@ def _check_number(layout: Layout, block_frames: int, dataset: str | Path) -> Non
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the differences between two identities as text: ``detection.accept: 0.7 -> 0.6``."""
-    before, after = _flatten(old), _flatten(new)
-    keys = [key for key in {**before, **after} if before.get(key, _ABSENT) != after.get(key, _ABSENT)]
-    if after.get(_DTYPE) == "auto":  # an arithmetic that is still open does not count as a difference
-        keys = [key for key in keys if key != _DTYPE]
-    return [
-        f"{key.removeprefix('config.')}: {_word(before.get(key, _ABSENT))} -> {_word(after.get(key, _ABSENT))}"
-        for key in sorted(keys)
-    ]
+    found = describe_changes(old, new)
+    if new.get("config", {}).get("compute", {}).get("dtype") == "auto":
+        found.pop("config.compute.dtype", None)  # an arithmetic that is still open does not count as a difference
+    return [f"{key.removeprefix('config.')}: {change}" for key, change in found.items()]
 
 
 def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
@@ -391,23 +397,6 @@ def _row_config(config: ResolvedRunConfig) -> dict[str, Any]:
     assert config.camera is not None  # since the configuration is resolved
     data["camera"] = config.camera.identity()
     return data
-
-
-_ABSENT = object()
-_DTYPE = "config.compute.dtype"
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        found |= _flatten(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
-
-
-def _word(value: Any) -> str:
-    return "(absent)" if value is _ABSENT else str(value)
 
 
 def _bytes(count: float) -> str:

@@ -57,6 +57,7 @@ def overview(record: RunRecord, status: RunStatus, table: Path | None) -> Markup
             ("blocks done", f"{status.blocks_done:,} of {status.blocks:,}"),
             ("blocks failed", f"{status.blocks_failed:,}"),
             ("model", f"{record.model.name} ({record.model.digest})"),
+            ("detection", record.config.detection.describe()),
             ("arithmetic", status.dtype),
             *([("machines", ", ".join(status.devices))] if status.devices else []),
             *([("network", status.network)] if status.network else []),

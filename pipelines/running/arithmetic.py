@@ -79,14 +79,14 @@ def claim_folder(
 
 def examine_device(compute: ComputeConfig, target: CompilationTarget) -> WorkerDevice:
     """Return the device on which this process would run the network."""
-    from lls_decode.localize.arithmetic import name_device, native_dtypes
     from lls_decode.localize.build import choose_device
-    from lls_decode.localize.compilation import find_compiled_code
+    from lls_decode.localize.compilation import find_compiled_code, find_record
+    from lls_decode.model.hardware import name_device, native_dtypes
 
     device = choose_device(compute)
     dtypes = native_dtypes(device)
-    code = find_compiled_code(target, dtypes[0] if compute.dtype == "auto" else compute.dtype, device)
-    return WorkerDevice(name_device(device), dtypes, code)
+    record = find_record(target, dtypes[0] if compute.dtype == "auto" else compute.dtype, device)
+    return WorkerDevice(name_device(device), dtypes, find_compiled_code(record, device))
 
 
 def ask_workers(
@@ -135,7 +135,9 @@ async def _examine_aside(compute: ComputeConfig, target: CompilationTarget) -> W
 
 
 def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
-    """Return the plan with a decided arithmetic, and check that the workers of a resumed run support it.
+    """Return the plan with a decided arithmetic, and check that the workers support it.
+
+    A warning is logged if the user has chosen an arithmetic that workers probably emulate.
 
     Raises
     ------
@@ -148,11 +150,20 @@ def settle_dtype(plan: Plan, devices: Sequence[WorkerDevice]) -> Plan:
         return plan.with_dtype(dtype, f"arithmetic {dtype} ({reason})")
     kept = plan.config.compute.dtype
     unfit = [device.name for device in devices if kept not in device.dtypes]
-    if plan.is_adopted and unfit:
+    if not unfit:
+        return plan
+    workers = f"{len(unfit)} of {len(devices)} workers ({_names(unfit)})"
+    if plan.is_adopted:
         raise ConfigError(
-            f"The run in {plan.out} computes in {kept}, which {len(unfit)} of {len(devices)} workers "
-            f"({_names(unfit)}) do not support in hardware; resume it on machines that do, or give another --out."
+            f"The run in {plan.out} computes in {kept}, which {workers} do not support in hardware; resume it on "
+            "machines that do, or give another --out."
         )
+    logger.warning(
+        "compute.dtype is %s, for which %s have no known hardware support; emulated arithmetic is slower than float32: "
+        "set compute.dtype to auto, with another --out",
+        kept,
+        workers,
+    )
     return plan
 
 

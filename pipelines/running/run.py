@@ -6,14 +6,14 @@ Whatever ends a run (a signal, a lost scheduler, a full disk, kill -9), rerunnin
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from distributed import Client
 
-from lls_decode.blocks import Block, FrameRanges, join_ranges
+from lls_decode.blocks import Block, FrameRanges
 from lls_decode.config import choose_compilation
 from lls_decode.errors import (
     EXIT_BLOCKS_FAILED,
@@ -25,7 +25,6 @@ from lls_decode.errors import (
     RunConflictError,
     ShardError,
     SiteError,
-    TableError,
 )
 from lls_decode.pipelines.journal.events import (
     BlockDone,
@@ -33,34 +32,23 @@ from lls_decode.pipelines.journal.events import (
     DatasetGrown,
     Event,
     Listener,
-    Merged,
-    MergeStarted,
     RunFinished,
     RunInterrupted,
     RunStarted,
-    ShardDamaged,
     WorkersExamined,
 )
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.journal.json_lines import EventWriter
-from lls_decode.pipelines.journal.merged_table import file_checksum, find_table_damage
 from lls_decode.pipelines.planning.block_selection import Share, select_blocks
 from lls_decode.pipelines.planning.plan import Plan
 from lls_decode.system import real_path
-from lls_decode.table import (
-    ShardReceipt,
-    find_damaged,
-    merge_shards,
-    read_metadata,
-    remove_leftovers,
-    scan_shards,
-)
-from lls_decode.table.files import output_error
+from lls_decode.table import remove_leftovers, scan_shards
 
 from .acquisition import Acquisition
 from .arithmetic import WorkerDevice, ask_workers, claim_folder, settle_dtype
+from .finished import FinishedBlocks, Tally
 from .interrupts import Interrupted, interruptible, raise_if_asked
-from .ownership import table_metadata, take_ownership
+from .ownership import take_ownership
 from .submission import NO_WORKERS_S, Submission
 from .tasks import Task, is_final
 
@@ -152,7 +140,7 @@ def run(
     folder.create()
     with folder.locked() as lock, ExitStack() as stack:
         plan, devices = claim_folder(plan, folder, client, force=force, patience_s=no_workers_s)
-        tally = _Tally(len(plan.blocks))
+        tally = Tally(len(plan.blocks))
         everyone: list[Listener] = [tally]
         for path, kinds in ((folder.ledger, (BlockDone, BlockFailed)), (folder.events, None)):
             file = EventWriter(path, kinds)
@@ -170,46 +158,9 @@ def run(
                 raise RunConflictError(f"Another program has taken over {plan.out}; this program stops.")
 
         chosen = select_blocks(plan.blocks, only=only, share=share)
-        started = _Run(plan, chosen, only is not None, client, folder, tally, emit, check, no_workers_s, devices)
+        finished = FinishedBlocks(plan, folder, tally, emit, len(chosen) < len(plan.blocks), only is not None)
+        started = _Run(plan, chosen, client, folder, finished, emit, check, no_workers_s, devices)
         return started.execute(acquisition)
-
-
-@dataclass
-class _Tally:
-    """Listener that keeps the state of each block, by block index."""
-
-    blocks: int
-    """Number of blocks of the plan."""
-    rows: dict[int, int] = field(default_factory=dict)
-    """Number of rows of each finished block."""
-    bytes: dict[int, int] = field(default_factory=dict)
-    """Size of the shard of each finished block."""
-    lost: dict[int, FrameRanges] = field(default_factory=dict)
-    """Frames that each finished block could not read."""
-    filled: dict[int, FrameRanges] = field(default_factory=dict)
-    """Frames that each finished block read as the fill value."""
-    reasons: dict[int, str] = field(default_factory=dict)
-    """Why each block has lost frames, for blocks that this start has read."""
-    failed: dict[int, BlockFailed] = field(default_factory=dict)
-    """Blocks that failed."""
-
-    def count(self, index: int, done: BlockDone | ShardReceipt) -> None:
-        """Count a block as finished."""
-        self.rows[index], self.bytes[index] = done.rows, done.bytes
-        self.lost[index], self.filled[index] = done.lost, done.filled
-        self.failed.pop(index, None)
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, RunStarted | DatasetGrown):
-            self.blocks = event.blocks
-        elif isinstance(event, BlockDone):
-            self.count(event.block, event)
-            self.reasons[event.block] = event.reason
-        elif isinstance(event, BlockFailed):
-            self.failed[event.block] = event
-        elif isinstance(event, ShardDamaged):
-            for known in (self.rows, self.bytes, self.lost, self.filled):
-                known.pop(event.block, None)
 
 
 @dataclass(frozen=True)
@@ -219,11 +170,9 @@ class _Run:
     plan: Plan
     chosen: tuple[Block, ...]
     """Blocks of the plan that this start processes."""
-    anew: bool
-    """Whether finished blocks are also processed again."""
     client: Client
     folder: RunFolder
-    tally: _Tally
+    finished: FinishedBlocks
     emit: Listener
     check: Callable[[], None]
     no_workers_s: float
@@ -231,24 +180,17 @@ class _Run:
     """Devices of the workers; empty if the workers have not been asked yet."""
     compiles: bool | None = None
     """Whether workers compile the network; None if this has not been decided yet."""
-    elsewhere: dict[int, int] = field(default_factory=dict)
-    """Number of rows of each block that has a shard, by block index; 0 until the footer of the shard has been read.
-
-    Filled before a merge, and only if this start processes some of the blocks and leaves others to other starts.
-    """
-    receipts: dict[int, ShardReceipt] = field(default_factory=dict)
-    """Receipts of the blocks in `elsewhere`; filled once all blocks have a shard."""
 
     def execute(self, acquisition: Acquisition | None) -> RunResult:
-        started, merged = time.monotonic(), None
+        started, merged, tally = time.monotonic(), None, self.finished.tally
         left: tuple[str, ...] = ()
         try:
             with interruptible():
                 whole = self if acquisition is None else self._follow(acquisition)
                 merged = whole._work()
-                left = whole._left()
+                left = whole.finished.left()
                 remove_leftovers(self.folder.shards)  # of workers that were killed during this start
-            status = EXIT_BLOCKS_FAILED if self.tally.failed or self._lost() else EXIT_DONE
+            status = EXIT_BLOCKS_FAILED if tally.failed or self.finished.lost() else EXIT_DONE
         except (Interrupted, KeyboardInterrupt) as interrupt:
             name, status = "SIGINT", EXIT_INTERRUPTED
             if isinstance(interrupt, Interrupted):
@@ -261,10 +203,10 @@ class _Run:
             raise
         else:
             self.emit(self._end(status, started))
-        failed = tuple(self.tally.failed[index] for index in sorted(self.tally.failed))
-        rows = sum(self.tally.rows.values())
-        reason = next((text for _, text in sorted(self.tally.reasons.items()) if text), "")
-        return RunResult(len(self.tally.rows), failed, rows, merged, status, left, self._lost(), reason)
+        failed = tuple(tally.failed[index] for index in sorted(tally.failed))
+        rows = sum(tally.rows.values())
+        reason = next((text for _, text in sorted(tally.reasons.items()) if text), "")
+        return RunResult(len(tally.rows), failed, rows, merged, status, left, self.finished.lost(), reason)
 
     def _work(self) -> Path | None:
         """Process the missing blocks and merge; if the merge finds damaged shards, process these blocks again."""
@@ -274,9 +216,9 @@ class _Run:
         for repairs in range(MOST_REPAIRS + 1):
             examined._submission(examined._make_task).work(missing)
             try:
-                return self._merge()
+                return self.finished.merge()
             except ShardError:
-                missing = self._discard_damaged()
+                missing = self.finished.discard_damaged()
                 if not missing or repairs == MOST_REPAIRS:
                     raise
         raise AssertionError("the loop returns or raises")
@@ -337,7 +279,8 @@ class _Run:
         self._submission(make_task).work((), later=ready)
         plan = acquisition.whole_plan()
         take_ownership(plan, self.folder, force=False)
-        return replace(self, plan=plan, chosen=plan.blocks)
+        finished = replace(self.finished, plan=plan, is_partial=False)
+        return replace(self, plan=plan, chosen=plan.blocks, finished=finished)
 
     def _submission(self, make_task: Callable[[Block, int], Task]) -> Submission:
         return Submission(
@@ -357,7 +300,7 @@ class _Run:
         plan = self.plan
         events, _ = self.folder.read_ledger()
         known = {event.block: event.bytes for event in events if isinstance(event, BlockDone)}
-        others = plan.blocks if self._is_partial else ()
+        others = plan.blocks if self.finished.is_partial else ()
         receipts, reasons = scan_shards(
             self.folder.shards, blocks, run_digest=plan.run_digest, others=others, known_bytes=known
         )
@@ -367,7 +310,7 @@ class _Run:
         remove_leftovers(self.folder.shards)
         remove_leftovers(self.folder.out)
         self.folder.remove_unfinished_table()
-        if self.anew:
+        if self.finished.anew:
             receipts = {}
             self.folder.table.unlink(missing_ok=True)  # an older table must not be taken for the merged result
         found = [block for block in blocks if block.index in receipts]
@@ -381,38 +324,8 @@ class _Run:
                 rows_found=sum(receipt.rows for receipt in receipts.values()),
             )
         )
-        self._recover(found, receipts, known)
+        self.finished.recover(found, receipts, known)
         return receipts
-
-    def _recover(self, found: Sequence[Block], receipts: dict[int, ShardReceipt], known: Container[int]) -> None:
-        """Count blocks that are already done, and add those that the ledger lacks to it.
-
-        The ledger lacks blocks whose client was killed, or whose worker finished late.
-        """
-        for block in found:
-            receipt = receipts[block.index]
-            if block.index in known:
-                self.tally.count(block.index, receipt)
-                continue
-            self.emit(
-                BlockDone(
-                    block=block.index,
-                    block_id=block.id,
-                    frames=block.num_owned,
-                    rows=receipt.rows,
-                    bytes=receipt.bytes,
-                    attempts=0,
-                    read_s=0.0,
-                    start_s=0.0,
-                    compute_s=0.0,
-                    write_s=0.0,
-                    worker="",
-                    pid=0,
-                    lost=receipt.lost,
-                    frames_lost=block.count_owned(receipt.lost),
-                    filled=receipt.filled,
-                )
-            )
 
     def _make_task(self, block: Block, workers_per_host: int) -> Task:
         plan = self.plan
@@ -425,143 +338,21 @@ class _Run:
             shards=str(real_path(self.folder.shards)),
             run_digest=plan.run_digest,
             workers_per_host=workers_per_host,
-            anew=self.anew,
+            anew=self.finished.anew,
             compiles=self.compiles,
         )
 
-    @property
-    def _is_partial(self) -> bool:
-        """Whether this start processes only some of the blocks of the plan."""
-        return len(self.chosen) < len(self.plan.blocks)
-
-    def _look_elsewhere(self) -> None:
-        """Find the blocks that other starts have finished.
-
-        The footers of the shards are read only when all blocks have a shard, because many jobs may do this at a time.
-        """
-        self.elsewhere.clear()
-        self.receipts.clear()
-        if not self._is_partial:
-            return
-        plan, names = self.plan, self.folder.list_shards()
-        self.elsewhere.update({block.index: 0 for block in plan.blocks if block.id in names})
-        if len(self.elsewhere) == len(plan.blocks):
-            receipts, _ = scan_shards(self.folder.shards, plan.blocks, run_digest=plan.run_digest)
-            self.elsewhere.clear()
-            self.elsewhere.update({index: receipt.rows for index, receipt in receipts.items()})
-            self.receipts.update(receipts)
-
-    def _lost(self) -> FrameRanges:
-        """Return the lost frames of all blocks that are known to be done."""
-        return join_ranges([*(receipt.lost for receipt in self.receipts.values()), *self.tally.lost.values()])
-
-    def _filled(self) -> FrameRanges:
-        return join_ranges([*(receipt.filled for receipt in self.receipts.values()), *self.tally.filled.values()])
-
-    def _left(self) -> tuple[str, ...]:
-        """Return the ids of the blocks of the plan that have no shard."""
-        done = self.elsewhere.keys() | self.tally.rows.keys()
-        return tuple(block.id for block in self.plan.blocks if block.index not in done)
-
-    def _merge(self) -> Path | None:
-        """Merge the shards unless the table is up to date, and return the path of the table.
-
-        Returns None if there are no shards, or if blocks of other starts are still missing.
-        """
-        self._count_late()
-        self._look_elsewhere()
-        done, missing = {**self.elsewhere, **self.tally.rows}, self._left()
-        if not done or (missing and self._is_partial):
-            return None
-        table = self.folder.table
-        if _is_merged(table, self.plan, missing, self._lost(), self._filled()):
-            damage = find_table_damage(table, self._latest_merge(), run_digest=self.plan.run_digest, whole=True)
-            if damage is None:
-                return table
-            logger.warning("%s is damaged (%s); the shards are merged again", table, damage)
-        self.emit(MergeStarted(blocks=len(done), rows=sum(done.values())))
-        started = time.monotonic()
-        manifest = merge_shards(
-            self.folder.shards,
-            self.plan.blocks,
-            table,
-            run_digest=self.plan.run_digest,
-            metadata=table_metadata(self.plan),
-            allow_missing=bool(missing),
-            known_bytes=self.tally.bytes,
-            own_folder=True,
-        )
-        if not set(manifest.missing_blocks) <= set(missing):
-            raise ShardError(f"{self.folder.shards} has lost shards of finished blocks; rerun the same command.")
-        if manifest.missing_blocks != missing and not self.anew:  # another shard has arrived since they were counted
-            return self._merge()
-        self.emit(
-            Merged(
-                path=str(table),
-                rows=manifest.rows,
-                missing_blocks=len(manifest.missing_blocks),
-                merge_s=round(time.monotonic() - started, 4),
-                bytes=manifest.bytes,
-                crc32=file_checksum(table),
-            )
-        )
-        return table
-
-    def _latest_merge(self) -> Merged | None:
-        """Return the event of the latest merge; None if no merge is known."""
-        merges = [event for event in self.folder.read_events() if isinstance(event, Merged)]
-        return merges[-1] if merges else None
-
-    def _count_late(self) -> None:
-        """Count failed blocks as done if their shards have arrived after all, because a worker was slow, not lost."""
-        failed = [block for block in self.plan.blocks if block.index in self.tally.failed]
-        if failed and not self.anew:
-            receipts, _ = scan_shards(self.folder.shards, failed, run_digest=self.plan.run_digest)
-            self._recover([block for block in failed if block.index in receipts], receipts, ())
-
-    def _discard_damaged(self) -> list[Block]:
-        """Read all shards, remove the damaged ones, and return their blocks."""
-        rows = {**self.elsewhere, **self.tally.rows}
-        done = [block for block in self.plan.blocks if block.index in rows]
-        reasons = find_damaged(self.folder.shards, done, run_digest=self.plan.run_digest)
-        damaged = [block for block in done if block.index in reasons]
-        for block in damaged:
-            logger.warning("%s The block is processed again.", reasons[block.index])
-            try:
-                (self.folder.shards / f"{block.id}.parquet").unlink(missing_ok=True)
-            except OSError as error:
-                raise output_error(self.folder.shards, error) from error
-            self.emit(
-                ShardDamaged(
-                    block=block.index,
-                    block_id=block.id,
-                    frames=block.num_owned,
-                    rows=rows[block.index],
-                    reason=reasons[block.index],
-                )
-            )
-        return damaged
-
     def _end(self, status: int, started: float) -> RunFinished:
-        done, failed = self.tally.rows, self.tally.failed
+        tally = self.finished.tally
+        done, failed = tally.rows, tally.failed
         return RunFinished(
             exit_status=status,
             blocks_done=len(done),
             blocks_failed=len(failed),
-            blocks_left=self.tally.blocks - len(done) - len(failed),
-            rows=sum(self.tally.rows.values()),
+            blocks_left=tally.blocks - len(done) - len(failed),
+            rows=sum(done.values()),
             run_s=round(time.monotonic() - started, 3),
         )
-
-
-def _is_merged(table: Path, plan: Plan, missing: tuple[str, ...], lost: FrameRanges, filled: FrameRanges) -> bool:
-    try:
-        metadata = read_metadata(table)
-    except TableError:
-        return False
-    grown = metadata.input.get("identity") != plan.source.identity  # the dataset has grown, or a chunk was repaired
-    found = (metadata.run_digest, metadata.missing_blocks, metadata.lost_frames, metadata.filled_frames)
-    return not grown and found == (plan.run_digest, missing, lost, filled)
 
 
 def _smallest_memory(client: Client) -> int:

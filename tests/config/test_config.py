@@ -251,7 +251,47 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
             id="misspelt in a section",
         ),
         pytest.param(
-            RunConfig, {"tile_px": 4}, ["unknown key 'tile_px'", "did you mean 'tile_px'"], id="in the wrong place"
+            RunConfig,
+            {"tile_px": 4},
+            ["unknown key 'tile_px'", "did you mean 'compute.tile_px'"],
+            id="in the wrong place",
+        ),
+        pytest.param(
+            RunConfig,
+            {"detection": {"rule": "paper", "raw_th": 0.1}},
+            ["unknown key 'detection.raw_th' here: 'raw_th' belongs to another kind of detection."],
+            id="of another kind",
+        ),
+        pytest.param(
+            RunConfig,
+            {"detection": {"rule": "pape"}},
+            ["run.yaml: detection.rule is 'pape', expected one of 'model', 'paper', 'authors'."],
+            id="unknown kind",
+        ),
+        pytest.param(
+            RunConfig,
+            {"compute": {"dtype": "bf16"}},
+            ["compute.dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16', found 'bf16'."],
+            id="none of the words",
+        ),
+        pytest.param(
+            RunConfig,
+            {"compute": {"device": "rocm"}},
+            ["compute.device: GPUs of AMD (ROCm) are called 'cuda', as in torch, found 'rocm'."],
+            id="GPU of AMD",
+        ),
+        pytest.param(RunConfig, {"compute": {"device": "mps"}}, ["the GPU of a Mac (MPS) is not supported"], id="Mac"),
+        pytest.param(
+            RunConfig,
+            {"compute": {"compile": "maybe"}},
+            ["compute.compile: Input should be a valid boolean", " or: Input should be 'auto', found 'maybe'."],
+            id="none of several types",
+        ),
+        pytest.param(
+            RunConfig,
+            {"part": {"volumes": [1, "x"]}},
+            ["part.volumes.1: ", "found 'x'"],
+            id="an item of a list",
         ),
         pytest.param(PixelSize, {"x_nm": 1, "y_nm": 2, "zzz": 3}, ["unknown key 'zzz'"], id="resembles no known key"),
         pytest.param(PixelSize, {"x_nm": 104.0}, ["y_nm", "required"], id="missing"),

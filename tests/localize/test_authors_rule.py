@@ -121,7 +121,9 @@ def test_the_configuration_selects_the_rule(
         pytest.param({"rule": "theirs"}, "'theirs'.*'paper', 'authors'", id="unknown rule"),
         pytest.param({"rule": "authors", "accept": 0.7}, "unknown key", id="a threshold of another rule"),
         pytest.param(
-            {"raw_th": 0.2}, "unknown key 'detection.model.raw_th'", id="a threshold of the authors' rule alone"
+            {"raw_th": 0.2},
+            "unknown key 'detection.raw_th' here: 'raw_th' belongs to another kind",
+            id="a threshold of the authors' rule alone",
         ),
         pytest.param({"rule": "authors", "raw_th": 1.5}, "raw_th.*less than 1", id="threshold above 1"),
     ],

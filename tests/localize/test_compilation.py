@@ -164,14 +164,15 @@ def test_records_differ_by_everything_that_the_compiled_code_depends_on(
 def test_compiled_code_is_found_on_gpus_only(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
+    half, brain = (find_record(TARGET, dtype, gpu) for dtype in ("float16", "bfloat16"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert find_compiled_code(TARGET, "float16", gpu) == "impossible"  # no Triton
+    assert find_compiled_code(half, gpu) == "impossible"  # no Triton
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    assert find_compiled_code(TARGET, "float16", gpu) == "absent"
-    find_record(TARGET, "float16", gpu).touch()
-    assert find_compiled_code(TARGET, "float16", gpu) == "cached"
-    assert find_compiled_code(TARGET, "bfloat16", gpu) == "absent"
-    assert find_compiled_code(TARGET, "float16", CPU) == "impossible"
+    assert find_compiled_code(half, gpu) == "absent"
+    half.touch()
+    assert find_compiled_code(half, gpu) == "cached"
+    assert find_compiled_code(brain, gpu) == "absent"
+    assert find_compiled_code(half, CPU) == "impossible"
 
 
 def test_the_users_cache_folder_is_used_if_no_other_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import lls_decode as lls
-from lls_decode.localize.arithmetic import has_units
+from lls_decode.model.hardware import has_units
 from lls_decode.model.layers import ExactELU, in_whole_vectors
 
 LIGHT = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy" / "light.lls"

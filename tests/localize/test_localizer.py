@@ -28,6 +28,7 @@ from lls_decode.axes import ContextKind, Layout, ScanAxis
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import (
     RECEPTIVE_RADIUS_PX,
+    CompilationTarget,
     ComputeConfig,
     EmccdCamera,
     GaussianPsf,
@@ -570,6 +571,27 @@ def test_the_network_is_compiled_as_decided(
     )
     build_localizer(save(tmp_path / "far.lls"), config, LAYOUT, compiles=compiles)
     assert compiled == ([wish is True] if expected else [])
+
+
+def test_the_record_of_compiled_code_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its path is a digest of the network, the machine and the versions."""
+    asked: list[str] = []
+
+    def find_record(target: CompilationTarget, dtype: str, device: torch.device) -> Path:
+        asked.append(dtype)
+        return tmp_path / "record"
+
+    monkeypatch.setattr("lls_decode.localize.build.find_record", find_record)
+    monkeypatch.setattr("lls_decode.localize.build.compile_network", lambda _, *, required, record: None)
+    compute = ComputeConfig(device="cpu", dtype="float32", compile=True, threads=1)
+    config = RunConfig(
+        camera=ScmosCamera(offset_adu=100.0, gain_adu_per_e=1.0, variance_adu2=1.0),
+        pixel_size=PIXEL,
+        geometry=STAGE,
+        compute=compute,
+    )
+    build_localizer(save(tmp_path / "far.lls"), config, LAYOUT)
+    assert asked == ["float32"]
 
 
 def test_the_noise_map_of_a_run_comes_from_its_camera(tmp_path: Path) -> None:

@@ -685,7 +685,7 @@ def test_a_model_is_imported_and_planned_on_the_command_line(
     assert "imported from DECODE; detections by rule 'authors'" in out
     status, _, err = invoke(*dry, "--set", "detection.rule=authors", "--set", "detection.accept=0.8")
     assert status == 2
-    assert "unknown key 'detection.authors.accept'" in err
+    assert "unknown key 'detection.accept' here: 'accept' belongs to another kind of detection" in err
 
 
 def test_an_unsuitable_model_is_refused_on_the_command_line(

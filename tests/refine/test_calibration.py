@@ -316,7 +316,45 @@ def test_a_scan_with_the_focus_at_an_end_is_noted(tmp_path: Path) -> None:
     found = calibrate([path], pixel=PIXEL, z_step_nm=STEP)
     assert "of the 24 slices is slice" in " ".join(found.notes)
     full = save(tmp_path / "full.tif", bead_stack(beads=BEADS[:1]))
-    assert calibrate([full], pixel=PIXEL, z_step_nm=STEP).notes == ()
+    assert calibrate([full], pixel=PIXEL, z_step_nm=STEP, offset_adu=100.0, gain_adu_per_e=0.5).notes == ()
+
+
+def imagej(path: Path, *, step_nm: float, pixel_nm: float) -> Path:
+    """Save a bead stack whose metadata state the z step and the pixel size."""
+    tifffile.imwrite(
+        path,
+        bead_stack(beads=BEADS[:1]),
+        imagej=True,
+        resolution=(1000 / pixel_nm, 1000 / pixel_nm),
+        metadata={"axes": "ZYX", "spacing": step_nm / 1000, "unit": "um"},
+    )
+    return path
+
+
+def test_settings_that_contradict_the_files_are_noted(tmp_path: Path) -> None:
+    path = imagej(tmp_path / "bead.tif", step_nm=25.0, pixel_nm=100.0)
+    camera = {"offset_adu": 100.0, "gain_adu_per_e": 0.5}
+    assert calibrate([path], pixel=PIXEL, **camera).notes == ()
+    assert calibrate([path], pixel=PIXEL, z_step_nm=-25.0, **camera).notes == (), "files do not state the sign"
+    other = PixelSize(x_nm=120.0, y_nm=120.0)
+    assert calibrate([path], pixel=other, z_step_nm=50.0, roi_px=20, **camera).notes == (
+        "the PSF has 19 x 19 pixels, not 20 x 20: its side must be odd, and no larger than a frame of the stack "
+        "(--roi-px)",
+        "bead.tif states a z step of 25 nm, but 50 nm is used (--z-step-nm)",
+        "bead.tif states pixels of 100 x 100 nm (x, y), but 120 x 120 nm is used (--pixel-nm, --pixel-y-nm)",
+    )
+    (note,) = calibrate([path], pixel=PIXEL).notes
+    assert note.startswith("the darkest pixel has ")
+    assert "the camera offset is taken as 0" in note
+
+
+def test_stacks_with_different_z_steps_need_an_explicit_one(tmp_path: Path) -> None:
+    one, other = (imagej(tmp_path / f"{step}.tif", step_nm=step, pixel_nm=100.0) for step in (25, 50))
+    with pytest.raises(
+        ConfigError, match=r"different z steps \(25 nm in 25.tif, 50 nm in 50.tif\); give the right one"
+    ):
+        calibrate([one, other], pixel=PIXEL)
+    assert "50.tif states a z step of 50 nm" in calibrate([one, other], pixel=PIXEL, z_step_nm=25.0).notes[0]
 
 
 def test_an_averaged_psf_of_other_software_is_calibrated(shared_data: Path, tmp_path: Path) -> None:

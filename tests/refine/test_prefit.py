@@ -400,10 +400,32 @@ def test_a_parameter_taken_from_the_base_gives_a_warning(small: Path, caplog: py
     assert found.training.simulation.pixel_size == PIXEL
 
 
+def test_an_error_comes_after_the_warnings_that_may_explain_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match="0 spots found"):
+        estimate_array(tmp_path, dark(), camera=None)
+    assert [line for line in caplog.messages if "no camera was given" in line]
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bfloat16", "auto"), ("float32", "float32")])
+def test_16_bit_arithmetic_of_the_base_depends_on_the_hardware(small: Path, precision: str, expected: str) -> None:
+    assert estimate_small(small, base=Case().training().replace(precision=precision)).training.precision == expected
+
+
+def test_a_psf_with_another_dimension_than_the_base_is_noted(small: Path, tmp_path: Path) -> None:
+    write_psf(tmp_path / "psf.npz")
+    base = Case(psf=ROUND).training()
+    assert not base.network.predict_z
+    found = estimate_small(small, base=base, psf=tmp_path / "psf.npz")
+    assert found.training.network.predict_z
+    assert any("has two dimensions, but with this PSF the training has three" in note for note in found.notes)
+
+
 def test_all_other_settings_of_the_base_are_kept(small: Path, tmp_path: Path) -> None:
     restart = RestartConfig(times=2, after_steps=700, loss_above=50.0)
     base = Case().training().replace(restart=restart, schedule="step", early_stop=EarlyStopConfig(validations=3))
-    base = base.replace(minutes=12.0, variety=Variety(sparse_share=0.4))
+    base = base.replace(minutes=12.0, variety=Variety(sparse_share=0.4), precision="float32")
     found = estimate_small(small, base=base)
     write_estimate(found, tmp_path)
     written = load(TrainingConfig, tmp_path / "training.yaml")
@@ -532,7 +554,12 @@ def saturated() -> np.ndarray:
 
 
 def estimate_array(
-    folder: Path, frames: np.ndarray, *, camera: Camera = SCMOS, base: TrainingConfig | None = None, **changes: Any
+    folder: Path,
+    frames: np.ndarray,
+    *,
+    camera: Camera | None = SCMOS,
+    base: TrainingConfig | None = None,
+    **changes: Any,
 ) -> Estimate:
     path = folder / "frames.zarr"
     zarr.create_array(str(path), data=frames, dimension_names=["t", "y", "x"])

@@ -1,6 +1,7 @@
 """Training that starts from the weights of another model, and limits that the PSF sets for training."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +114,12 @@ def test_another_architecture_is_refused(parent: Path, tmp_path: Path, other: Tr
     assert not (tmp_path / "out").exists()
 
 
-def test_neighbours_may_be_planes_for_one_and_moments_for_the_other(parent: Path, tmp_path: Path) -> None:
+def test_neighbours_may_be_planes_for_one_and_moments_for_the_other(
+    parent: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     result = train(config("plane", steps=1, learning_rate=1e-12), tmp_path, validator=quick, init_from=parent)
+    assert "trained with the next frames in time as neighbours, and this training has the next planes" in caplog.text
     assert result is not None
     old, new = load_bundle(parent).network.state_dict(), load_bundle(result.bundle)
     assert new.info.network.context == "plane"
@@ -130,10 +135,14 @@ LARGER = [
 
 @pytest.mark.parametrize(("larger", "scales"), LARGER)
 def test_only_scales_that_the_training_exceeds_are_widened(
-    parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float]
+    parent: Path, tmp_path: Path, larger: TrainingConfig, scales: dict[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     result = train(larger.replace(steps=1), tmp_path, validator=quick, init_from=parent)
     assert result is not None
+    (widened,) = [line for line in caplog.messages if "exceeds the ranges of parent" in line]
+    assert all(f"up to {value:.4g}" in widened for value in scales.values())
+    assert widened.count("before:") == len(scales)
     old, new = (load_bundle(path).info.scaling for path in (parent, result.bundle))
     assert new.to_dict() == pytest.approx(old.replace(x_sig=1.0, **scales).to_dict())
 
@@ -175,7 +184,24 @@ def test_a_rescaled_network_gives_the_same_physical_values() -> None:
     assert all(torch.equal(value, same[name]) for name, value in network.state_dict().items())
 
 
-def test_a_parent_with_another_plane_shift_is_accepted(tmp_path: Path) -> None:
+def test_differences_from_the_parent_are_logged_once(
+    parent: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A resumed training does not start with the parent again; a training without differences says nothing."""
+    caplog.set_level(logging.INFO)
+    simulation = dimmer().simulation.replace(pixel_size=PixelSize(x_nm=110.0, y_nm=110.0))
+    for steps in (1, 2):
+        train(dimmer(simulation=simulation), tmp_path / "out", validator=quick, init_from=parent, stop_after=steps)
+    assert [line for line in caplog.messages if line.startswith("parent ")] == [
+        "parent was trained for pixels of 104 x 104 nm (x, y), and this training is for 110 x 110 nm"
+    ]
+    caplog.clear()
+    train(dimmer(), tmp_path / "same", validator=quick, init_from=parent, stop_after=1)
+    assert not [line for line in caplog.messages if "parent" in line]
+
+
+def test_a_parent_with_another_plane_shift_is_accepted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     parent = train(config("plane", steps=1), tmp_path / "parent", validator=quick)
     assert parent is not None
     c = config("plane", steps=1)
@@ -184,6 +210,7 @@ def test_a_parent_with_another_plane_shift_is_accepted(tmp_path: Path) -> None:
     simulation = c.simulation.replace(geometry=geometry.replace(scan_direction=-1))
     back = c.replace(simulation=simulation, network=c.network.replace(shift_px=-3))
     assert train(back, tmp_path / "back", validator=quick, init_from=parent.bundle) is not None
+    assert "tiny shifts planes by 3 px along x, and this training by -3 px along x" in caplog.text
 
 
 @pytest.fixture
@@ -213,11 +240,18 @@ def test_a_z_range_beyond_the_calibration_is_refused(
     assert train(fits, tmp_path / "out", validator=quick, stop_after=1) is None
 
 
-def test_a_model_and_a_psf_suffice_for_fine_tuning(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:
+def test_a_model_and_a_psf_suffice_for_fine_tuning(
+    parent: Path, spline: SplinePsf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The configuration is that of the parent with the new PSF and the z range that both support, and it trains."""
+    caplog.set_level(logging.INFO)
     old = load_bundle(parent).info
     tuned = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
     assert tuned.name == "parent-tuned"
+    assert (
+        f"PSF {spline.path}: pixels of 104 x 104 nm (x, y), z from -300 to 300 nm; camera, photons, background and "
+        "density are those of parent" in caplog.messages
+    )
     assert isinstance(tuned.simulation.psf, SplinePsf)
     assert tuned.simulation.psf.content is not None, "the digest lets a changed file be refused"
     assert tuned.simulation.emitters.z_range_nm == (-300.0, 300.0)
@@ -232,6 +266,20 @@ def test_a_model_and_a_psf_suffice_for_fine_tuning(parent: Path, spline: SplineP
     assert load_bundle(result.bundle).info.z_range_nm == (-300.0, 300.0)
     again = training_config(None, init_from=parent, psf=spline.path, minutes=3.0)
     assert again == tuned, "the same command resumes"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bfloat16", "auto"), ("auto", "auto"), ("float32", "float32")])
+def test_16_bit_arithmetic_of_the_parent_depends_on_the_hardware(
+    parent: Path, tmp_path: Path, precision: str, expected: str
+) -> None:
+    bundle = load_bundle(parent)
+    record = bundle.info.training["configuration"] | {"precision": precision}
+    save_bundle(
+        tmp_path / "a.lls",
+        bundle.network,
+        bundle.info.replace(training={**bundle.info.training, "configuration": record}),
+    )
+    assert training_config(None, init_from=tmp_path / "a.lls").precision == expected
 
 
 def test_training_without_a_usable_configuration_is_refused(parent: Path, spline: SplinePsf, tmp_path: Path) -> None:

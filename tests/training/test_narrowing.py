@@ -1,5 +1,6 @@
 """A training that begins with the most important channels of a network with more filters."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def test_as_many_filters_are_the_same_network() -> None:
     assert all(torch.equal(value, same[name]) for name, value in network.state_dict().items())
 
 
-def test_training_begins_with_channels_of_a_larger_network(tmp_path: Path) -> None:
+def test_training_begins_with_channels_of_a_larger_network(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     wide = config(name="large", network=NetworkConfig(filters=8), steps=2)
     large = train(wide, tmp_path / "large", validator=quick)
     assert large is not None
@@ -70,3 +72,6 @@ def test_training_begins_with_channels_of_a_larger_network(tmp_path: Path) -> No
     assert kept.shape[0] == 4
     assert all(any(torch.allclose(row, other, atol=1e-3) for other in whole) for row in kept)
     assert ours.info.training["parent"]["name"] == "large"
+    assert "large has 8 filters and this training 4: it starts with the channels of large that matter most" in (
+        caplog.text
+    )

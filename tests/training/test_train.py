@@ -169,7 +169,7 @@ def test_a_finished_training_is_not_repeated(uninterrupted: Path) -> None:
 def test_another_training_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     train(config(), tmp_path, validator=quick, stop_after=1)
     before = sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir())
-    with pytest.raises(RunConflictError, match="another configuration"):
+    with pytest.raises(RunConflictError, match=r"another configuration \(learning_rate: 0.0006 -> 0.001\)"):
         train(config(learning_rate=1e-3), tmp_path, validator=quick)
     assert sorted((path.name, path.read_bytes()) for path in tmp_path.iterdir()) == before
 

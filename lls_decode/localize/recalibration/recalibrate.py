@@ -78,7 +78,9 @@ def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Ca
     """
 
     def calibrate(network: LocNet, info: BundleInfo) -> Scaling:
-        errors = measure_errors(network, info, span_conditions(config, emitters), seed=_SEED)
+        conditions = span_conditions(config, emitters)
+        logger.info("calibrating the sigmas of %s on simulated frames of %d conditions", info.name, len(conditions))
+        errors = measure_errors(network, info, conditions, seed=_SEED)
         if len(errors) < _FEWEST_PAIRS:
             logger.warning(
                 "%s: only %d of %d simulated emitters were found, too few to calibrate the predicted sigmas",
@@ -92,6 +94,13 @@ def build_calibrator(config: TrainingConfig, *, emitters: int = _EMITTERS) -> Ca
         }
         scaling = info.scaling.uncalibrated.replace(**{_FACTORS[name]: value for name, value in factors.items()})
         if len(errors) < _FEWEST_FOR_CURVES:
+            logger.warning(
+                "%s: only %d of %d simulated emitters were found, so its sigmas are right on average, not in every "
+                "condition, and its probabilities are not calibrated",
+                info.name,
+                len(errors),
+                errors.num_truth,
+            )
             return scaling
         return scaling.replace(calibration=fit_calibration(errors, factors, config))
 

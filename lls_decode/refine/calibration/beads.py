@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter, maximum_filter
 
+from lls_decode.config import PixelSize
 from lls_decode.errors import FrameValueError, InputError
 from lls_decode.movies.opening import open_movie
 from lls_decode.robust import MAD_TO_SD
@@ -36,6 +37,8 @@ class BeadStack:
     """Largest value that the file's data type can hold; infinite for floating-point numbers."""
     z_step_nm: float | None
     """z step from the file's metadata; None where the file has none."""
+    pixel: PixelSize | None = None
+    """Pixel size from the file's metadata; None where the file has none."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def read_stack(path: str | Path) -> BeadStack:
     if adu.max() <= 1.0:  # a PSF from other software, normalised to its sum or peak instead of camera counts
         adu *= _UNIT_ADU / max(float(adu.sum(axis=(1, 2)).max()), 1e-9)
     top = float(np.iinfo(movie.dtype).max) if movie.dtype.kind in "ui" else math.inf
-    return BeadStack(Path(path), adu, top, movie.z_step_nm)
+    return BeadStack(Path(path), adu, top, movie.z_step_nm, movie.pixel_size)
 
 
 def find_beads(stack: BeadStack, *, roi_px: int) -> tuple[list[Bead], list[str]]:

@@ -26,6 +26,7 @@ from lls_decode.errors import ConfigError, InputError
 from lls_decode.optics import CubicSpline, SplineModel, spline_from_volume
 from lls_decode.optics.spline_files import write_smap, write_volume
 from lls_decode.refine.calibration.beads import Bead, find_beads, read_stack
+from lls_decode.refine.calibration.inputs import input_notes, resolve_step
 from lls_decode.refine.calibration.slice_order import check_order
 from lls_decode.refine.calibration.smoothing import smooth
 from lls_decode.refine.crlb import Spots, crlb
@@ -202,14 +203,15 @@ def calibrate(
     stacks = [read_stack(path) for path in paths]
     if not stacks:
         raise ConfigError("No bead stacks were given; give at least one TIFF.")
-    step = _step(z_step_nm, [stack.z_step_nm for stack in stacks])
+    step = resolve_step(z_step_nm, stacks)
     lengths = {len(stack.adu_ZYX) for stack in stacks}
     if len(lengths) > 1:
         raise InputError(
             f"The bead stacks have {sorted(lengths)} slices, expected the same number; give scans of equal length."
         )
     smallest = min(min(stack.adu_ZYX.shape[1:]) for stack in stacks)
-    roi_px = min(roi_px, smallest) - (1 - min(roi_px, smallest) % 2)
+    wanted_px, roi_px = roi_px, min(roi_px, smallest) - (1 - min(roi_px, smallest) % 2)
+    notes = input_notes(stacks, z_step_nm=step, pixel=pixel, roi_px=(wanted_px, roi_px), offset_adu=offset_adu)
     beads: list[Bead] = []
     left_out: list[str] = []
     for stack in stacks:
@@ -254,7 +256,7 @@ def calibrate(
         centroid_y_nm=(centres[:, 0] - at_focus[0]) * pixel.y_nm,
         beads=fits,
         left_out=tuple(left_out),
-        notes=_notes(average),
+        notes=(*notes, *_notes(average)),
         pixel=pixel,
         focus_slice=float(focus),
         focus_given=focus_slice is not None,
@@ -296,17 +298,6 @@ def _draw(spline: CubicSpline, z_nm: Floats, roi_px: int) -> Floats:
     x, y = (torch.full_like(z, centre - 1) for centre in (spline.centre_x, spline.centre_y))
     model = SplineModel(spline, dtype=torch.float64)
     return np.asarray(model.shares(x, y, z, height=roi_px, width=roi_px).numpy())
-
-
-def _step(given: float | None, told: list[float | None]) -> float:
-    step = given if given is not None else told[0]
-    if step is None:
-        raise ConfigError("The z step is missing from the metadata of the bead stacks; give --z-step-nm.")
-    if step == 0 or not np.isfinite(step):
-        raise ConfigError(
-            f"The z step is {step:g} nm, expected the distance between slices; give a negative step when z decreases."
-        )
-    return step
 
 
 def _above_background(adu_ZYX: Floats) -> Floats:

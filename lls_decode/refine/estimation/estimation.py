@@ -17,6 +17,7 @@ from lls_decode.config import (
 )
 from lls_decode.errors import InputError
 from lls_decode.frames import FrameSource
+from lls_decode.models import train_command
 from lls_decode.optics import build_camera, build_psf
 from lls_decode.outputs import PROGRAM
 from lls_decode.refine.estimation.candidates import Detector, Finder
@@ -69,6 +70,12 @@ class Estimate:
     """Pixels of a frame (y, x)."""
     fits: Fits
     runs: tuple[RunFits, ...]
+    init_from: str | None = None
+    """Shipped model whose weights the training should start with; None: no model suits it."""
+
+    def train_command(self, config: str | Path) -> str:
+        """Return the command for the training; ``config`` is the path of its configuration."""
+        return train_command(config, name=self.training.name, init_from=self.init_from)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the statistics as plain values for JSON, with their units."""
@@ -155,6 +162,7 @@ def estimate(
         planes per volume and the dataset has one.
     """
     known, own_camera, notes = fill_in(source, base, camera=camera, pixel_size=pixel_size, geometry=geometry, psf=psf)
+    _log_warnings(notes)  # now, because they may explain an error
     scope = _microscope(source, known, own_camera)
     rng = np.random.default_rng(seed)
     planned = plan_runs(source.layout, known.network.context, rng=rng)
@@ -170,9 +178,14 @@ def estimate(
     quality = assess_fits(runs, fits)
     check_enough(source, scope, quality)
     found = _conclude(source, known, scope, runs, fits, quality, notes, new_psf=psf is not None, seed=seed)
-    for warning in found.warnings:
-        logger.warning("%s", warning.removeprefix(WARNING))
+    _log_warnings(found.notes[len(notes) :])
     return found
+
+
+def _log_warnings(notes: Sequence[str]) -> None:
+    for note in notes:
+        if note.startswith(WARNING):
+            logger.warning("%s", note.removeprefix(WARNING))
 
 
 def _microscope(source: FrameSource, known: TrainingConfig, camera: Camera) -> Microscope:

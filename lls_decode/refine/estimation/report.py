@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from lls_decode import __version__
 from lls_decode.drawing import new_figure, save_png
-from lls_decode.errors import shell_command
 from lls_decode.refine.estimation.candidates import CANDIDATE_SNR
 from lls_decode.refine.estimation.estimation import Estimate
 from lls_decode.refine.estimation.photophysics import is_fully_on
@@ -48,7 +47,7 @@ def training_text(found: Estimate) -> str:
     """Return the training configuration as YAML, with comments on the origin of its values."""
     comments = [
         f"Written by lls-decode {__version__} estimate, from {found.dataset}",
-        "Train with: " + shell_command("train", "--config", "training.yaml", "--out", f"work/{found.training.name}"),
+        "Train with: " + found.train_command("training.yaml"),
         "",
         *found.describe(),
         *found.warnings,

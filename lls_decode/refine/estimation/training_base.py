@@ -48,7 +48,8 @@ def fill_in(
     if base.network.context == "plane" and source.layout.planes_per_volume == 1:
         raise ConfigError(
             f"The base {base.name} takes context from the planes of a sweep, but the dataset has one plane per volume; "
-            "give --base storm-2d or another configuration with context along time, or set input.planes_per_volume."
+            "give a base with context along time (--base astigmatism, or --base storm-2d for two dimensions), or set "
+            "input.planes_per_volume."
         )
     layout = source.layout
     known = with_microscope(
@@ -60,13 +61,20 @@ def fill_in(
         frame_size=(layout.height, layout.width),
     )
     model = build_psf(known.simulation.psf, pixel=pixel)
+    predict_z = model.z_range_nm is not None
+    if predict_z != base.network.predict_z:
+        dimensions = ("two", "three") if predict_z else ("three", "two")
+        notes.append(
+            f"the base {base.name} has {dimensions[0]} dimensions, but with this PSF the training has {dimensions[1]}: "
+            f"it cannot start with the weights of {base.name}"
+        )
     emitters = s.emitters
     if psf is not None:
         emitters = emitters.replace(z_range_nm=model.z_range_nm or (0.0, 0.0), z_render_nm=None)
     known = known.replace(
         name=_name(base, source),
         simulation=known.simulation.replace(emitters=emitters),
-        network=known.network.replace(predict_z=model.z_range_nm is not None),
+        network=known.network.replace(predict_z=predict_z),
     )
     return known, camera, notes
 
@@ -102,7 +110,9 @@ def derive_training(
         "low": _round(min(background.low, (1 - _LEAST_SPREAD) * background.median)),
         "high": _round(max(background.high, (1 + _LEAST_SPREAD) * background.median)),
     }
-    return known.replace(simulation=s.replace(emitters=emitters, background=ranges))
+    # the base may have been trained on other hardware
+    precision = "auto" if known.precision == "bfloat16" else known.precision
+    return known.replace(simulation=s.replace(emitters=emitters, background=ranges), precision=precision)
 
 
 def remarks_on_density(density: Density, base: TrainingConfig) -> list[str]:

@@ -127,7 +127,7 @@ def check_enough(source: FrameSource, scope: Microscope, quality: Quality) -> No
 def _remedy(quality: Quality, frames_there: int) -> str:
     """Return advice on too few fits: check the PSF if most fits failed, otherwise use more or other frames."""
     failed = sum(count for reason, count in quality.dropped.items() if not reason.startswith(NOT_FITTED))
-    if failed >= quality.num_kept:
+    if failed > quality.num_kept:
         return "check that PSF, pixel size and camera gain match this movie"
     if frames_there > quality.num_frames:
         return "use a part of the movie where more molecules blink"

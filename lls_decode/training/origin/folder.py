@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from lls_decode.config import SplinePsf, TrainingConfig, load
+from lls_decode.config import SplinePsf, TrainingConfig, describe_changes, load
 from lls_decode.errors import ConfigError, RunConflictError
 from lls_decode.optics import build_psf
 from lls_decode.table import written_aside
@@ -56,9 +56,12 @@ def claim_folder(out: Path, config: TrainingConfig, parent: Parent | None, teach
     try:
         out.mkdir(parents=True, exist_ok=True)
         fresh = not path.exists()
-        if not fresh and load(TrainingConfig, path) != config:
+        if not fresh and (held := load(TrainingConfig, path)) != config:
+            found = describe_changes(held.to_dict(), config.to_dict())
+            changes = "; ".join(f"{key}: {change}" for key, change in found.items())
             raise RunConflictError(
-                f"{out} holds a training with another configuration ({path}); give another --out, or delete the folder."
+                f"{out} holds a training with another configuration ({changes}); give another --out, or delete the "
+                "folder."
             )
         if fresh:
             for name in ("curve.csv", "curve.png", "checkpoint.json", f"{config.name}.lls"):

@@ -10,7 +10,7 @@ of a frame tell. From a parent with more filters the most important channels are
 """
 
 import json
-import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,12 @@ from lls_decode.config import Scaling, TrainingConfig
 from lls_decode.documents import read_json
 from lls_decode.errors import BundleError, RunConflictError
 from lls_decode.model.bundle import ModelBundle, load_bundle
-from lls_decode.model.info import bundle_digest
+from lls_decode.model.info import BundleInfo, bundle_digest
 from lls_decode.table import written_aside
 from lls_decode.training.origin.narrowing import narrow
 from lls_decode.training.origin.rescaling import rescale
 from lls_decode.training.record import choose_scaling
 
-logger = logging.getLogger(__name__)
-
-_ARCHITECTURE = ("variant", "filters", "context", "noise_map", "predict_z")
 _TAIL_SDS = 3
 """Number of standard deviations above the mean photons that the scales must cover; brighter emitters may saturate."""
 
@@ -44,6 +41,8 @@ class Parent:
     scaling: Scaling
     """Scales of the model, widened where the training exceeds them; sigma factors are 1, to be measured again."""
     weights: dict[str, Tensor]
+    changes: tuple[str, ...] = ()
+    """Sentences on how the start of the training differs from the model."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the name and the digest of the model."""
@@ -60,28 +59,54 @@ def load_parent(path: str | Path, config: TrainingConfig) -> Parent:
     """
     bundle = load_bundle(path)
     theirs, ours = bundle.info.network, config.network
-    may_differ = set()
-    if theirs.variant == "published" and ours.filters < theirs.filters:
-        may_differ.add("filters")
-    if "none" not in (theirs.context, ours.context):
-        may_differ.add("context")
-    for name in _ARCHITECTURE:
+    name = ours.find_obstacle(theirs)
+    if name is not None:
         found, wanted = getattr(theirs, name), getattr(ours, name)
-        if found != wanted and name not in may_differ:
-            raise BundleError(
-                f"--init-from {path} has network.{name} {found}, but the training has {wanted}; set network.{name} to "
-                f"{found}, or start from another model."
-            )
-    if theirs.context != ours.context:
-        logger.info(
-            "%s was trained on neighbours in %s; this training has neighbours in %s", path, theirs.context, ours.context
+        raise BundleError(
+            f"--init-from {path} has network.{name} {found}, but the training has {wanted}; set network.{name} to "
+            f"{found}, or start from another model."
         )
     own = own_scaling(bundle)
     scaling = widened(own, config)
     weights = rescale(bundle.network.state_dict(), own, scaling)
     if ours.filters < theirs.filters:
         weights = narrow(weights, theirs, ours)
-    return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights)
+    changes = tuple(_changes(bundle.info, config, own, scaling))
+    return Parent(bundle.info.name, bundle_digest(path), bundle.info.licence, scaling, weights, changes)
+
+
+_NEIGHBOURS = {"plane": "the next planes of the sweep", "time": "the next frames in time"}
+_SCALES = (("photons", "photons", "photons"), ("z_nm", "z", "nm"), ("bg", "background", "photons per pixel"))
+
+
+def _changes(info: BundleInfo, config: TrainingConfig, own: Scaling, scaling: Scaling) -> Iterator[str]:
+    """Yield one sentence for each way in which a training starts with something else than the model."""
+    theirs, ours = info.network, config.network
+    pixels = [f"{size.x_nm:g} x {size.y_nm:g} nm" for size in (info.pixel_size, config.simulation.pixel_size)]
+    if pixels[0] != pixels[1]:
+        yield f"{info.name} was trained for pixels of {pixels[0]} (x, y), and this training is for {pixels[1]}"
+    if ours.filters < theirs.filters:
+        yield (
+            f"{info.name} has {theirs.filters} filters and this training {ours.filters}: it starts with the channels "
+            f"of {info.name} that matter most, and finds little at first"
+        )
+    if theirs.context != ours.context:
+        yield (
+            f"{info.name} was trained with {_NEIGHBOURS[theirs.context]} as neighbours, and this training has "
+            f"{_NEIGHBOURS[ours.context]}: it starts with the same weights"
+        )
+    elif theirs.shift_px != ours.shift_px or (ours.shift_px and theirs.shift_axis != ours.shift_axis):
+        yield (
+            f"{info.name} shifts planes by {theirs.shift_px} px along {theirs.shift_axis}, and this training by "
+            f"{ours.shift_px} px along {ours.shift_axis}: it starts with the same weights"
+        )
+    wider = [
+        f"{word} up to {getattr(scaling, name):.4g} {unit} (before: {getattr(own, name):.4g})"
+        for name, word, unit in _SCALES
+        if getattr(scaling, name) != getattr(own, name)
+    ]
+    if wider:
+        yield f"this training exceeds the ranges of {info.name}, so its network now predicts {' and '.join(wider)}"
 
 
 def own_scaling(bundle: ModelBundle) -> Scaling:

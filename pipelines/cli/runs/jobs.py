@@ -41,6 +41,11 @@ def echo_result(result: "RunResult", num_blocks: int, *, as_json: bool) -> None:
         )
     elif result.merged:
         echo(f"{result.rows} localizations in {result.merged}")
+        if not result.rows:
+            echo(
+                "nothing found: check camera, pixel size and model, and draw some frames with 'lls-decode preview'",
+                err=True,
+            )
     elif result.left and result.exit_status in (EXIT_DONE, EXIT_BLOCKS_FAILED):
         names = ", ".join(result.left[:5]) + (", ..." if len(result.left) > 5 else "")
         echo(f"{result.done} blocks are done; not merged because {len(result.left)} are not ({names}).", err=True)

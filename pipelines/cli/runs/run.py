@@ -20,7 +20,7 @@ from lls_decode.pipelines.cli.options import (
     set_option,
     site_options,
 )
-from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL, IndexRangeType, RoiType
+from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL, DeviceType, IndexRangeType, RoiType
 
 from .follow import find_acquisition, follow_options
 from .jobs import echo_result, run_as_jobs
@@ -40,7 +40,7 @@ NO_PICTURE = "none: matplotlib is missing; run: pip install 'lls-decode[report]'
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="Run configuration (YAML).")
 @input_options
 @click.option("--block-frames", type=click.IntRange(1), help="Number of frames per task.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Device that the network runs on.")
+@click.option("--device", type=DeviceType(), help="Device that the network runs on.")
 @click.option(
     "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="Number format of the network."
 )

@@ -65,7 +65,9 @@ Limits = tuple[float, float]
 @click.option("--diagnosis/--no-diagnosis", default=True, help="Whether to look for mismatches of TABLE and TRUTH.")
 @click.option("--report", type=OutputPath(".png"), help="Picture of all results to write (.png).")
 @click.option(
-    "--model", type=MODEL, help="Bundle (.lls) or shipped model whose PSF and camera give the precision bound."
+    "--model",
+    type=MODEL,
+    help="Bundle (.lls) or shipped model whose PSF gives the precision bound, for the camera of TABLE.",
 )
 @click.option("--psf", type=click.Path(path_type=Path), help="PSF from 'calibrate' to use instead of the model's.")
 @like_option

@@ -53,6 +53,8 @@ BAD = {
     "no such dataset": (["absent.zarr"], 3, "absent.zarr"),
     "no such model": (["{movie}", "--model", "absent.lls"], 2, "absent.lls"),
     "unknown key": (["{movie}", "--set", "detection.acept=0.8"], 2, "did you mean 'accept'"),
+    "GPU of AMD": (["{movie}", "--device", "rocm"], 2, "'rocm': GPUs of AMD (ROCm) are called 'cuda', as in torch."),
+    "GPU of a Mac": (["{movie}", "--device", "mps"], 2, "'mps': the GPU of a Mac (MPS) is not supported"),
     "not a change": (["{movie}", "--set", "detection"], 2, "KEY=VALUE"),
     "impossible value": (["{movie}", "--set", "execution.block_frames=0"], 2, "block_frames"),
     "unknown option": (["{movie}", "--bolck-frames", "3"], 2, "--block-frames"),
@@ -333,6 +335,8 @@ def test_estimate_writes_a_configuration_that_can_be_trained(tmp_path: Path, inv
     assert numbers["quality"]["num_kept"] > 30
     assert (out / "estimate.png").exists()
     assert invoke("config", "check", out / "training.yaml", "--kind", "training")[0] == 0
+    advice = "--init-from storm-2d --minutes 20 --out work/movie-storm-2d"
+    assert f"# Train with: lls-decode train --config training.yaml {advice}\n" in (out / "training.yaml").read_text()
     small = ["network.filters=4", "crop_px=16", "sequences=1", "sequence_frames=2"]
     train = ["train", "--config", out / "training.yaml", "--out", tmp_path / "training", "--stop-after", "2"]
     status, text, err = invoke(*train, *(word for change in small for word in ("--set", change)))

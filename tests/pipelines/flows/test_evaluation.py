@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lls_decode.config import Geometry, PixelSize
+from lls_decode.config import Camera, EmccdCamera, Geometry, PixelSize, ScmosCamera
 from lls_decode.emitters import Emitters
 from lls_decode.model.info import read_bundle_info
 from lls_decode.models import find_bundle
@@ -86,6 +86,34 @@ def test_errors_equal_to_the_bound_give_a_ratio_of_one(tables: tuple[Path, Path,
     assert status == 2
     assert "3000 of 3000 rows of the truth have no bg" in err
     assert "--bg" in err
+
+
+@pytest.mark.parametrize(
+    ("camera", "ratio"),
+    [
+        # amplification doubles the variance: 0.45 detected electrons count for each photon, instead of 0.8
+        pytest.param(
+            EmccdCamera(baseline_adu=100, e_per_adu=5, em_gain=300, read_sigma_e=10, quantum_efficiency=0.9),
+            (0.45 / 0.8) ** 0.5,
+            id="EMCCD",
+        ),
+        pytest.param(
+            ScmosCamera(offset_adu="absent.npy", gain_adu_per_e=1.0, variance_adu2=1.0, quantum_efficiency=0.1),
+            1.0,
+            id="maps, replaced by the model's camera",
+        ),
+    ],
+)
+def test_the_bound_is_that_of_the_camera_of_the_table(
+    camera: Camera, ratio: float, tables: tuple[Path, Path, Path], tmp_path: Path, invoke: Invoke
+) -> None:
+    table, truth, _ = tables
+    rows = pq.read_table(table)
+    columns = {name: rows[name].to_numpy() for name in rows.column_names}
+    other = write_table(tmp_path / "other.parquet", columns, pixel_size=INFO.pixel_size, camera=camera)
+    status, text, err = invoke("evaluate", other, truth, "--model", MODEL, "--axial-nm", 2000, "--json")
+    assert status == 0, err
+    assert json.loads(text)["bounds"][0]["ratio"] == pytest.approx(ratio, rel=0.08)
 
 
 def test_report_and_printed_scores(tables: tuple[Path, Path, Path], tmp_path: Path, invoke: Invoke) -> None:

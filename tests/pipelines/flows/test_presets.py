@@ -21,7 +21,14 @@ from lls_decode.errors import ConfigError
 from lls_decode.models import find_config
 from lls_decode.optics import content_digest
 from lls_decode.optics.spline_files import write_volume
-from lls_decode.pipelines.flows.presets import PRESETS, Microscope, preset_config, preset_text
+from lls_decode.pipelines.flows.presets import (
+    PRESETS,
+    Microscope,
+    find_start,
+    preset_command,
+    preset_config,
+    preset_text,
+)
 
 NOTHING = Microscope()
 
@@ -38,6 +45,26 @@ def test_the_commented_text_can_be_read_back_as_the_configuration(preset: str, g
     assert config.network == shipped.network.replace(filters=48 if gpu else shipped.network.filters)
     assert ("48 filters), for a GPU" in path.read_text()) == gpu
     assert config.restart is not None
+    assert config.precision == "auto"
+    assert (config.minutes is None) == (gpu or preset == "2d"), "time limits of the presets are for CPUs"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_suggested_training_starts_with_the_shipped_model_if_it_can(preset: str, tmp_path: Path) -> None:
+    config = preset_config(preset, name="mine", microscope=NOTHING)
+    path = tmp_path / "mine.yaml"
+    start = f"--init-from {PRESETS[preset]} --minutes 20"
+    command = f"lls-decode train --config {path} {start} --out work/mine"
+    assert preset_command(config, preset=preset, path=path) == command
+    assert f"# Train:  {command}\n" in preset_text(config, preset=preset, path=path)
+    narrow = config.replace(network=config.network.replace(filters=8))
+    assert start in preset_command(narrow, preset=preset, path=path)
+    for changes in ({"filters": 48}, {"context": "none", "shift_px": 0}, {"variant": "light", "shift_px": 0}):
+        other = config.network.replace(**changes)
+        assert find_start(PRESETS[preset], other) is None
+    large = preset_config(preset, name="mine", microscope=NOTHING, gpu=True)
+    assert "--init-from" not in preset_command(large, preset=preset, path=path)
+    assert find_start("absent", config.network) is None
 
 
 def test_settings_of_a_run_configuration_are_used() -> None:

@@ -1,6 +1,7 @@
 """A plan fills in settings that the user left open, refuses invalid combinations, and identifies runs by a digest."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lls_decode.config import Camera, EmccdCamera, PixelSize, ScmosCamera
+from lls_decode.config import Camera, DetectionThresholds, EmccdCamera, PixelSize, ScmosCamera
 from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError, PlanError
+from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.pipelines.planning.plan import differences, make_plan
 from tests.pipelines.conftest import CAMERA, HEIGHT, WIDTH, World, run_config, stage_scan, write_bundle, write_movie
 
@@ -129,6 +131,48 @@ def test_settings_taken_from_the_model_are_noted(world: World, sweeps: Path, tmp
 def test_subpixel_difference_of_the_shift_is_noted(world: World, sweeps: Path, tmp_path: Path) -> None:
     plan = make_plan(sweeps, world.bundle("plane"), tmp_path / "out", run_config(5, geometry=stage_scan(2.8)))
     assert "planes shift by 2.80 px, but the model was trained for 3.27 px" in plan.notes
+
+
+def with_thresholds(path: Path, out: Path) -> Path:
+    """Write a copy of a bundle that has detection thresholds."""
+    bundle = load_bundle(path)
+    found = DetectionThresholds(candidate=0.1, confident=0.5, accept=0.45)
+    save_bundle(out, bundle.network, bundle.info.replace(detection=found))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("detection", "plain", "chosen", "missing"),
+    [
+        pytest.param({}, (0.3, 0.6, 0.7), (0.1, 0.5, 0.45), "candidate 0.3, confident 0.6, accept 0.7", id="default"),
+        pytest.param({"accept": 0.5}, (0.3, 0.6, 0.5), (0.1, 0.5, 0.5), "candidate 0.3, confident 0.6", id="accept"),
+        pytest.param(
+            {"accept": 0.5, "candidate": 0.2, "confident": 0.9}, (0.2, 0.9, 0.5), (0.2, 0.9, 0.5), "", id="all given"
+        ),
+        pytest.param({"rule": "paper"}, (0.3, 0.6, 0.7), (0.3, 0.6, 0.7), "", id="paper"),
+        pytest.param({"rule": "authors"}, None, None, "", id="authors"),
+    ],
+)
+def test_published_thresholds_are_used_only_where_neither_user_nor_model_gives_any_and_are_noted(
+    detection: dict[str, Any], plain: Any, chosen: Any, missing: str, world: World, tmp_path: Path
+) -> None:
+    with_own = with_thresholds(world.bundle(), tmp_path / "own.lls")
+    config = {**run_config(8).to_dict(), "detection": detection}
+    for bundle, expected, noted in ((world.bundle(), plain, missing), (with_own, chosen, "")):
+        plan = make_plan(world.movie, bundle, tmp_path / "out", config)
+        assert getattr(plan.config.detection, "thresholds", None) == expected
+        notes = [note for note in plan.notes if "thresholds" in note]
+        assert len(notes) == bool(noted), notes
+        assert not noted or f"published ones are used ({noted});" in notes[0]
+
+
+def test_the_advice_on_missing_thresholds_is_a_command_for_this_model(world: World, tmp_path: Path) -> None:
+    bundle = tmp_path / "my model.lls"
+    bundle.write_bytes(world.bundle().read_bytes())
+    (note,) = [note for note in make_plan(world.movie, bundle, tmp_path / "out", run_config(8)).notes if "find" in note]
+    command = re.search(r"'(lls-decode [^']*)'", note)
+    assert command is not None
+    assert shlex.split(command[1])[1:] == ["model", "recalibrate", str(bundle), "--out", "my model-recalibrated.lls"]
 
 
 SAME_ROWS: dict[str, dict[str, Any]] = {

@@ -118,6 +118,7 @@ def test_numbers_agree_with_the_table(done: Plan, page: Page) -> None:
     num = len(rows["frame"])
     assert "Complete: all 8 blocks, 120 frames, are done" in page.words
     assert page.number("localizations") == num
+    assert page.facts["detection"] == "rule model: candidate 0.3, confident 0.6, accept 0.7"
     assert page.number("per frame") == pytest.approx(num / 120, abs=0.05)
     assert (page.number("frames"), page.number("frames lost"), page.number("blocks done")) == (120, 0, 8)
     expected = np.minimum(rows["prob"], 1).sum(dtype=float)

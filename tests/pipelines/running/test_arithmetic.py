@@ -11,7 +11,7 @@ from distributed import Client
 import lls_decode.pipelines.running.run as running
 from lls_decode.blocks import Block
 from lls_decode.errors import ConfigError, RunConflictError, SiteError
-from lls_decode.localize.arithmetic import native_dtypes
+from lls_decode.model.hardware import native_dtypes
 from lls_decode.pipelines.journal.folder import RunFolder
 from lls_decode.pipelines.planning.plan import make_plan
 from lls_decode.pipelines.running.arithmetic import WorkerDevice, ask_workers, choose_dtype, settle_dtype
@@ -99,6 +99,20 @@ def test_machines_that_lack_the_arithmetic_of_a_resumed_run_are_refused(world: W
         settle_dtype(plan, [GENOA, MILAN])
     chosen = world.plan(tmp_path, block_frames=64, dtype="auto").with_dtype("bfloat16")
     assert settle_dtype(chosen, [MILAN]) == chosen  # an explicit setting is not refused
+
+
+def test_an_explicit_type_that_workers_have_to_emulate_gives_a_warning(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning appears where the user sees it: workers log theirs on other machines."""
+    chosen = world.plan(tmp_path, dtype="float16")
+    settle_dtype(chosen, [H100, GENOA, GENOA])
+    (warning,) = caplog.messages
+    assert "compute.dtype is float16, for which 2 of 3 workers (2 x EPYC Genoa) have no known hardware" in warning
+    caplog.clear()
+    settle_dtype(chosen, [H100])
+    settle_dtype(world.plan(tmp_path, dtype="float32"), [MILAN, GENOA])
+    assert not caplog.messages
 
 
 def test_a_device_that_workers_lack_is_refused(world: World, client: Client, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from lls_decode.localize import arithmetic
-from lls_decode.localize.arithmetic import name_device, native_dtypes
+from lls_decode.model import hardware
+from lls_decode.model.hardware import name_device, native_dtypes
 
 GPU = torch.device("cuda", 0)
 
@@ -63,5 +63,5 @@ def test_a_gpu_is_described_by_name_driver_and_memory(
     library: Nvml | None, hip: str | None, driver: str, gpu: pytest.MonkeyPatch
 ) -> None:
     gpu.setattr(torch.version, "hip", hip)
-    gpu.setattr(arithmetic, "load_library", lambda name: library)
+    gpu.setattr(hardware, "load_library", lambda name: library)
     assert name_device(GPU) == f"NVIDIA H100 80GB HBM3, {driver}, 85 GB"
