@@ -152,6 +152,10 @@ def test_gaps_in_frames_planes_and_volumes_are_bridged_as_configured(write_rows:
     assert num_molecules([2, 4, 13, 33], planes=10, gap=1, volume_gap=1) == 1
     # the last plane of a sweep is never linked to the first of the next as if they were neighbours
     assert num_molecules([9, 10], planes=10, gap=20, volume_gap=None) == 2
+    # gaps longer than any table take no longer, and do not overflow
+    assert num_molecules([0, 1, 300], gap=10**40) == 1
+    assert num_molecules([2, 9, 13, 33], planes=10, gap=10**40, volume_gap=10**40) == 1
+    assert num_molecules([9, 10], planes=10, gap=10**40, volume_gap=None) == 2
 
 
 def test_molecules_across_volumes_count_frames_planes_and_volumes(write_rows: WriteRows) -> None:
