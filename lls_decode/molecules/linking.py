@@ -135,6 +135,8 @@ def link(
             if progress is not None:
                 progress(rows.rows, in_all)
         molecules.write(linker.finish())
+        rows.finish()
+        molecules.finish()
     return Linked(folder / table.name, folder / MOLECULES, rows.rows, molecules.rows, positions.weighted)
 
 

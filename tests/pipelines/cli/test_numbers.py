@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli import cli
+from lls_decode.pipelines.planning.block_selection import parse_blocks, parse_share
 from tests.pipelines.cli.test_guarding import all_commands
 
 NUMBERS = [
@@ -34,7 +35,6 @@ def test_numbers_that_cannot_be_computed_with_are_refused(command: click.Command
 WORDS = {
     "--volumes": ["render", "t.parquet", "o.png", "--volumes", "1" * 5000 + ":"],
     "--roi": ["run", "m.zarr", "--model", "m", "--out", "o", "--roi", "1" * 5000 + ":2,0:1"],
-    "--share": ["batch", "m.zarr", "--model", "lls-paint", "--out", "o", "--share", "1" * 5000 + "/2"],
 }
 
 
@@ -43,6 +43,13 @@ def test_ranges_of_thousands_of_digits_are_refused(option: str) -> None:
     error = CliRunner().invoke(cli, WORDS[option]).exception
     assert isinstance(error, ConfigError)
     assert str(error).startswith(option)
+
+
+def test_shares_and_blocks_of_thousands_of_digits_are_refused() -> None:
+    with pytest.raises(ConfigError, match="expected I/N"):
+        parse_share("1" * 5000 + "/2")
+    with pytest.raises(ConfigError, match="expected blocks of the plan"):
+        parse_blocks("b" + "1" * 5000, [])
 
 
 def test_distances_of_matches_must_be_positive() -> None:
