@@ -30,6 +30,8 @@ MOST_FRAME_PX = 100_000_000
 """Largest number of pixels per frame, five times that of the largest scientific camera."""
 MOST_CHUNK_BYTES = 16 << 30
 """Largest size of a chunk, as large as a long movie; workers do not have more memory."""
+MOST_CHUNKS_PER_SHARD = 1 << 18
+"""Largest number of chunks in a shard, whose index (16 bytes per chunk) is read with each; usual are thousands."""
 MOST_PIXELS = 1 << 62
 """Largest number of pixels of an array, so that 64-bit integers can count them."""
 MAX_CHECKED = 1000
@@ -184,6 +186,12 @@ def _check_array(opened: _Opened) -> None:
         )
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
+    num_chunks = math.prod(-(-shard // chunk) for shard, chunk in zip(array.shards or (), array.chunks, strict=False))
+    if num_chunks > MOST_CHUNKS_PER_SHARD:
+        raise InputError(
+            f"{where} has shards of {num_chunks:,} chunks, expected at most {MOST_CHUNKS_PER_SHARD:,}, because the "
+            "index of a shard is read completely; write the data with smaller shards."
+        )
 
 
 def check_frame_size(height: int, width: int, path: str | Path) -> None:

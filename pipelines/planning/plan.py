@@ -37,6 +37,7 @@ from lls_decode.config import (
 from lls_decode.errors import InputError, OutputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.frames.storage.keys import METADATA
+from lls_decode.frames.storage.stores import has_magic, is_collection, list_arrays
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.model.weights import check_weights
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
@@ -351,6 +352,14 @@ def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
             raise OutputError(
                 f"{out} is, or is inside, the zarr store {folder}; results are never written into data: give an --out "
                 "elsewhere."
+            )
+    if is_collection(source.path):
+        beside = {real_path(folder) for folder in {Path(store).parent for store in list_arrays(source.path)}}
+        matches = has_magic(source.path) and Path(os.path.abspath(out)).match(os.path.abspath(source.path))
+        if final in beside or (matches and final.suffix == ".zarr"):
+            raise OutputError(
+                f"{out} is the folder of the stores of {source.path}, or would be taken for one of them; results are "
+                "never written among data: give an --out elsewhere."
             )
     data = real_path(source.path)
     if final == data or (data.is_dir() and data in final.parents):
