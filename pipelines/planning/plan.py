@@ -42,6 +42,7 @@ from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.model.weights import check_weights
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.record import MOST_BLOCKS
 from lls_decode.system import real_path
 from lls_decode.table import TABLE_VERSION
 from lls_decode.table.files import output_error
@@ -49,8 +50,6 @@ from lls_decode.table.files import output_error
 from .camera_check import check_camera
 from .compatibility import check_compatibility, resolve_config
 
-MOST_BLOCKS = 2_000_000
-"""Largest number of blocks of a run: twenty times that of 10 million frames. More would fill the client's memory."""
 _PROCESS_BYTES = 700_000_000
 """Memory of an idle worker that has loaded torch and zarr."""
 _FEATURE_MAPS = 24
