@@ -110,7 +110,8 @@ def _kinds(annotation: Any) -> Iterator[Any]:
         yield from _kinds(part)
 
 
-def _is_usual(value: float) -> bool:
+def is_usual(value: float) -> bool:
+    """Return whether a finite number is 0, or neither too large nor too small to compute with."""
     return value == 0 or _SMALLEST_NUMBER <= abs(value) <= _LARGEST_NUMBER
 
 
@@ -121,7 +122,7 @@ def _check_size(name: str, value: Any) -> None:
             _check_size(name, item)
     elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
         raise ValueError(f"{name} is an integer with more than 63 bits; expected a smaller one")
-    elif isinstance(value, float) and math.isfinite(value) and not _is_usual(value):
+    elif isinstance(value, float) and math.isfinite(value) and not is_usual(value):
         limits = f"{_SMALLEST_NUMBER:g} to {_LARGEST_NUMBER:g}"
         raise ValueError(f"{name} is {value:g}, expected 0 or a number from {limits} with either sign")
 

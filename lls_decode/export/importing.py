@@ -216,9 +216,21 @@ def _guarded(path: Path, read: Callable[..., Iterator[Columns]]) -> Callable[...
 
     def go(wanted: Sequence[str], texts: Collection[str], rows_at_once: int) -> Iterator[Columns]:
         with read_from(path, TableError, _ADVICE):
-            yield from read(wanted, texts, rows_at_once)
+            for columns in read(wanted, texts, rows_at_once):
+                _check_columns(path, columns, texts)
+                yield columns
 
     return go
+
+
+def _check_columns(path: Path, columns: Columns, texts: Collection[str]) -> None:
+    """Refuse columns that are not one number, or one text, in each row."""
+    for name, values in columns.items():
+        if values.ndim != 1 or not (values.dtype.kind in "biuf" or name in texts):
+            kind = f"{values.dtype} in {values.shape[1:]}" if values.ndim > 1 else f"{values.dtype}"
+            raise TableError(
+                f"{path} has a column {name!r} of type {kind}, expected one number in each row; {_ADVICE}."
+            )
 
 
 def _find_table(path: Path, name: str, choice: _Choice) -> tuple[ForeignTable, CsvLayout | None]:

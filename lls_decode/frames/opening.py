@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lls_decode.addresses import is_address, resolve_dataset
-from lls_decode.config import InputConfig, PixelSize, StorageConfig
+from lls_decode.config import InputConfig, StorageConfig
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.identity import identify, sample_chunks
@@ -103,7 +104,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         array=first.image.array,
         layout=frame_map.layout,
         dtype=str(dtype),
-        pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
+        pixel_size=stated_pixel_size(scale.get("x"), scale.get("y")),
         z_step_nm=scale.get("z"),
         angle_deg=stated_angle_deg(first.keys, first.image),
         channel_name=channel_name(first.keys, first.image, frame_map),
@@ -176,6 +177,8 @@ def _check_array(opened: _Opened) -> None:
             "another array with --array."
         )
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    if 0 in (array.shards or ()):
+        raise InputError(f"{where} has shards of the impossible shape {array.shards}; restore its metadata.")
     if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
         raise InputError(f"{where} has the impossible shape {array.shape}; restore its metadata.")
     if not 0 < chunk_bytes <= MOST_CHUNK_BYTES:

@@ -287,6 +287,12 @@ DAMAGED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no record": ({"data": h5py.Empty(PICASSO)}, "", "cannot be read, it is damaged"),
     "NaN frames": ({"data": np.zeros(3, PICASSO)}, "Frames: .nan", "cannot be read, it is damaged"),
     "infinite frames": ({"data": np.zeros(3, PICASSO)}, "Width: .inf", "cannot be read, it is damaged"),
+    "records in two dimensions": ({"data": np.zeros((2, 2), PICASSO)}, "", "expected one number in each row"),
+    "text in a field": ({"data": np.zeros(3, [("frame", "S5"), ("x", "f4"), ("y", "f4")])}, "", "expected one number"),
+    "vectors in a field": (
+        {"data": np.zeros(3, [("frame", "u4"), ("x", "f4", (3,)), ("y", "f4")])}, "", "expected one number"
+    ),
+    "complex numbers": ({"data": np.zeros(3, [("frame", "c8"), ("x", "f4"), ("y", "f4")])}, "", "expected one number"),
     "a trillion rows": (
         {"shape": (10**12,), "dtype": PICASSO, "chunks": (1 << 16,), "compression": "gzip"}, "", "cannot hold more than"
     ),

@@ -56,3 +56,20 @@ def test_shards_of_millions_of_chunks_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.zarr" / "zarr.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match=r"shards of 1,073,741,824 chunks, expected at most"):
         open_source(tmp_path / "a.zarr")
+
+
+def test_shards_without_chunks_are_refused(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", shape=(8, 40, 48), chunks=(1, 40, 48), shards=(4, 40, 48), dtype="u2")
+    document = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
+    document["chunk_grid"]["configuration"]["chunk_shape"][0] = 0
+    (tmp_path / "a.zarr" / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="shards of the impossible shape"):
+        open_source(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300, -0.1, 0.0])
+def test_pixels_that_no_camera_has_are_unknown(scale: float, tmp_path: Path) -> None:
+    axes = [{"name": name, "unit": "micrometer"} for name in "tyx"]
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, scale, scale]}]}
+    store = group(tmp_path / "a.zarr", {"ome": {"multiscales": [{"axes": axes, "datasets": [level]}]}})
+    assert open_source(store).pixel_size is None

@@ -4,8 +4,6 @@ Only metadata needed for localization are read: axes, physical scale, and the pa
 are ignored. The parser tolerates missing values, but raises errors for wrong values.
 """
 
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +14,8 @@ from lls_decode.frames.storage.keys import Keys, inside, join, read_json
 
 MAX_DEPTH = 4
 MAX_LISTED = 12
-MOST_NODES = 20_000
-"""Largest number of arrays and groups that a search for images visits; a plate of 1536 wells with 9 fields has 15 361.
+MOST_NODES = 50_000
+"""Largest number of arrays and groups among which images are searched; a plate of 1536 wells with 9 fields has 15 361.
 Links that lead back to their own folder multiply them at each depth."""
 
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
@@ -108,15 +106,11 @@ def image_around(store: Keys) -> Image | None:
 
 def find_images(keys: Keys, path: str = "") -> list[Image]:
     """Return all images at or below a path of the store, in the order of the metadata."""
-    return _images_below(keys, path, 0, itertools.count())
+    return _images_below(keys, path, 0, [1])
 
 
-def _images_below(keys: Keys, path: str, depth: int, visited: Iterator[int]) -> list[Image]:
-    if next(visited) >= MOST_NODES:
-        raise InputError(
-            f"{keys.name} has more than {MOST_NODES:,} arrays and groups, or links that lead back to their own folder; "
-            "choose one image with --array, or give its path."
-        )
+def _images_below(keys: Keys, path: str, depth: int, found: list[int]) -> list[Image]:
+    """Return the images at or below a path; ``found`` holds the number of arrays and groups found so far."""
     node = read_node(keys, path)
     if node is None and path:
         return []
@@ -136,8 +130,14 @@ def _images_below(keys: Keys, path: str, depth: int, visited: Iterator[int]) -> 
         children = [name for name in keys.children(path) if name not in {"labels", "OME"}]
     if depth >= MAX_DEPTH:
         return []
+    found[0] += len(children)
+    if found[0] > MOST_NODES:
+        raise InputError(
+            f"{keys.name} has more than {MOST_NODES:,} arrays and groups, or links that lead back to their own folder; "
+            "choose one image with --array, or give its path."
+        )
     below = [inside(path, name) for name in children]
-    return [image for child in below for image in _images_below(keys, child, depth + 1, visited)]
+    return [image for child in below for image in _images_below(keys, child, depth + 1, found)]
 
 
 def _images_at(keys: Keys, path: str) -> list[Image]:
