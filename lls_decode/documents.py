@@ -290,7 +290,7 @@ def _check_events(events: Iterator[Any]) -> None:
                 keys.append(_Keys() if isinstance(event, yaml.MappingStartEvent) else None)
                 opened.append((event.anchor, total - 1))
             else:
-                _note_key(keys, event.value)
+                _note_key(keys, str(getattr(event, "value", "")))  # a scalar, which PyYAML's stubs do not say
                 _check_scalar(event)
                 sizes[str(event.anchor)] = 1
         if len(opened) > MOST_LEVELS:

@@ -7,7 +7,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import IO, Final
 
 from lls_decode.documents import open_regular_file
 
@@ -46,7 +46,7 @@ def check_bytes(found: int, *, most: int = MOST_ARRAY_BYTES) -> None:
         raise ValueError(f"it holds {found:,} bytes or more, expected at most {most:,}")
 
 
-def _matlab_bytes(file: BinaryIO, order: str, most: int) -> int:
+def _matlab_bytes(file: IO[bytes], order: str, most: int) -> int:
     """Return the unpacked size of the compressed elements after the header, counting no further than the limit."""
     total = 0
     while total <= most and len(tag := file.read(8)) == 8:
