@@ -268,29 +268,58 @@ def _check_events(events: Iterator[Any]) -> None:
     """Refuse a document with too many levels or values before building it; aliases count as what they repeat."""
     sizes: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []  # anchor, and number of values before it
+    keys: list[_Keys | None] = []  # of each open mapping; None for a sequence
     total = 0
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             sizes.clear()
         elif isinstance(event, yaml.AliasEvent):
+            _note_key(keys, None)
             if any(anchor == event.anchor for anchor, _ in opened):
                 raise DocumentError(f"its YAML repeats &{event.anchor} inside itself, without end")
             total += sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.CollectionEndEvent):
+            keys.pop()
             anchor, before = opened.pop()
             if anchor is not None:
                 sizes[anchor] = total - before
         elif isinstance(event, yaml.NodeEvent):
             total += 1
             if isinstance(event, yaml.CollectionStartEvent):
+                _note_key(keys, None)
+                keys.append(_Keys() if isinstance(event, yaml.MappingStartEvent) else None)
                 opened.append((event.anchor, total - 1))
             else:
+                _note_key(keys, str(getattr(event, "value", "")))  # a scalar, which PyYAML's stubs do not say
                 _check_scalar(event)
                 sizes[str(event.anchor)] = 1
         if len(opened) > MOST_LEVELS:
             raise _too_deep("YAML")
         if total > MOST_YAML_VALUES:
             raise DocumentError(f"its YAML has more than {MOST_YAML_VALUES:,} values, repeated ones included")
+
+
+class _Keys:
+    """Keys of an open mapping, whose nodes are keys and values in turn."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.is_key_next = True
+
+
+def _note_key(keys: list[_Keys | None], text: str | None) -> None:
+    """Note the next node of the innermost mapping, with its text if it is a scalar; refuse a key that is repeated.
+
+    PyYAML would take the last of its values without a word. The key ``<<`` merges mappings, and may be repeated.
+    """
+    mapping = keys[-1] if keys else None
+    if mapping is None:
+        return
+    if mapping.is_key_next and text is not None and text != "<<":
+        if text in mapping.seen:
+            raise DocumentError(f"its YAML has the key {text[:100]!r} twice in one mapping; keep one of them")
+        mapping.seen.add(text)
+    mapping.is_key_next = not mapping.is_key_next
 
 
 def _check_scalar(event: Any) -> None:

@@ -20,6 +20,7 @@ FLOORS = {
     "lls_decode.documents": 0,
     "lls_decode.robust": 0,
     "lls_decode.system": 0,
+    "lls_decode.unpacking": 0.5,
     "lls_decode.config": 1,
     "lls_decode.drawing": 1,
     "lls_decode.blocks": 1,

@@ -3,13 +3,22 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, Union
+from typing import Annotated, Any, Final, Self, TypeVar, Union
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import core_schema
 
 from lls_decode.documents import DocumentError, read_yaml
@@ -22,6 +31,11 @@ _LONGEST_NAME = 100
 _NOT_IN_NAMES = '/\\:*?"<>|'
 """Path separators, and characters that Windows does not allow in file names."""
 _RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(1, 10))}
+_LARGEST_INTEGER: Final = 2**63 - 1
+_LARGEST_NUMBER: Final = 1e30
+"""Largest absolute value of a number, which networks on 32-bit floats can still represent."""
+_SMALLEST_NUMBER: Final = 1e-100
+"""Smallest absolute value of a number other than 0; the inverse of its square is still a float."""
 _MOST_MISTAKES = 10
 """Maximum number of mistakes that one error message lists."""
 _ABSENT = object()
@@ -61,6 +75,20 @@ class Config(BaseModel):
         frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_numbers(cls, data: Any) -> Any:
+        """Refuse numbers that overflow when they are computed with, and ``yes`` or ``true`` in place of a number."""
+        for name, value in data.items() if isinstance(data, dict) else ():
+            field = cls.model_fields.get(name) if isinstance(name, str) else None
+            kinds = list(_kinds(field.annotation)) if field is not None else []
+            if int not in kinds and float not in kinds:
+                continue
+            if isinstance(value, bool) and bool not in kinds:
+                raise ValueError(f"{name} is {value}, as YAML reads yes, no, on and off; expected a number")
+            _check_size(name, value)
+        return data
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with changed values, validated."""
         return parse(type(self), {**self.model_dump(), **changes}, source=type(self).__name__)
@@ -76,6 +104,30 @@ class Config(BaseModel):
     def digest(self) -> str:
         """Return sixteen hexadecimal digits that identify the values of the configuration."""
         return digest(self.to_dict())
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield a type, or the types in a union, a tuple and other compound types."""
+    yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _kinds(part)
+
+
+def is_usual(value: float) -> bool:
+    """Return whether a finite number is 0, or neither too large nor too small to compute with."""
+    return value == 0 or _SMALLEST_NUMBER <= abs(value) <= _LARGEST_NUMBER
+
+
+def _check_size(name: str, value: Any) -> None:
+    """Raise `ValueError` for a number, or one in a list, that is not 0 and too large or too small to compute with."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_size(name, item)
+    elif isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        raise ValueError(f"{name} is an integer with more than 63 bits; expected a smaller one")
+    elif isinstance(value, float) and math.isfinite(value) and not is_usual(value):
+        limits = f"{_SMALLEST_NUMBER:g} to {_LARGEST_NUMBER:g}"
+        raise ValueError(f"{name} is {value:g}, expected 0 or a number from {limits} with either sign")
 
 
 @dataclass(frozen=True, eq=False)  # typing hashes it
@@ -106,8 +158,8 @@ class OneOf:
         if isinstance(value, Config) and type(value) in kinds.values():
             return value
         name = value.get("kind") if isinstance(value, dict) else None
-        if name not in kinds:
-            raise ValueError(f"kind is {name!r}, expected one of {', '.join(kinds)}")
+        if not isinstance(name, str) or name not in kinds:
+            raise ValueError(f"kind is {_short(repr(name))}, expected one of {', '.join(kinds)}")
         return kinds[name].model_validate(value)
 
 

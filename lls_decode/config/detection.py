@@ -136,7 +136,7 @@ class AuthorsRule(Config):
 
 def _rule_name(value: Any) -> Any:
     """Return the name of the rule; a mapping without ``rule`` stands for the rule ``model``."""
-    return value.get("rule", "model") if isinstance(value, dict) else getattr(value, "rule", None)
+    return str(value.get("rule", "model")) if isinstance(value, dict) else getattr(value, "rule", None)
 
 
 DetectionRule = Annotated[

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import AfterValidator, Field
 
 from lls_decode.axes import ScanAxis
-from lls_decode.config.base import Config
+from lls_decode.config.base import Config, is_usual
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class PixelSize(Config):
 
 def stated_pixel_size(x_nm: float | None, y_nm: float | None) -> PixelSize | None:
     """Return the pixel size that a file states; None if it is absent or impossible (zero, negative, NaN, infinite)."""
-    if x_nm is None or y_nm is None or not (0 < x_nm < math.inf and 0 < y_nm < math.inf):
+    if x_nm is None or y_nm is None or not all(0 < side < math.inf and is_usual(side) for side in (x_nm, y_nm)):
         return None
     return PixelSize(x_nm=x_nm, y_nm=y_nm)
 

@@ -42,7 +42,7 @@ class StorageConfig(Config):
 class InputConfig(Config):
     """Reading of a zarr store as volumes of planes."""
 
-    array: str | None = None
+    array: str | None = Field(default=None, max_length=1000)
     """Path of the array (or image group) inside the store; required if there are several. None: the only one."""
     axes: str | None = Field(default=None, pattern="^[a-z]+$")
     """Axes of the array, e.g. ``tzyx``; None: from the metadata, or else from the number of dimensions. Letters other
@@ -92,7 +92,7 @@ class ComputeConfig(Config):
     its free memory."""
     tile_px: int = Field(default=0, ge=0)
     """Side of the tiles into which large frames are divided, pixels; 0: whole frames."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Number of CPU threads of one worker; None: the number of cores divided by the number of workers."""
     compile: bool | Literal["auto"] = "auto"
     """Whether to compile the network, which takes half a minute in the first worker; later workers and runs find the

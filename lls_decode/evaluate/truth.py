@@ -37,6 +37,8 @@ _NAIRR = CsvLayout(
 _LAYOUTS = (CHALLENGE, _NAIRR, THUNDERSTORM)
 _OURS = ("frame", "x_nm", "y_nm")
 _MOST_HEADER_LINES = 20
+_MOST_FRAMES = 1 << 32
+"""Number of frames that a dataset can have; larger numbers are no frames, and overflow."""
 
 
 def read_truth(path: str | Path, *, pixel_nm: float | None = None, first_frame: int | None = None) -> Emitters:
@@ -135,7 +137,7 @@ def _header(path: Path) -> CsvHead:
 
 def _frames(path: Path, number: Floats, *, first: int, given: int | None) -> npt.NDArray[np.int64]:
     """Return frames counted from 0; refuse frames before the first one, unless the user gave the first one's number."""
-    bad = ~(np.isfinite(number) & (number == np.trunc(number)))
+    bad = ~((np.abs(number) < _MOST_FRAMES) & (number == np.trunc(number)))
     if given is None:
         bad |= number < first
     if bad.any():

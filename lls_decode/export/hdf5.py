@@ -1,15 +1,23 @@
 """HDF5 files of other programs, opened and created. Only this module imports h5py, and only when it is needed."""
 
 import io
+import math
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.outputs import note_read
 
+_MOST_RATIO = 1100
+"""Largest compression ratio of HDF5's filter gzip, with the file's own structure."""
+_MOST_CHUNK_BYTES = 256 << 20
+"""Largest chunk of a dataset; programs write chunks of about a megabyte."""
 _CHUNK_CACHE_BYTES = 2**23
 """Chunk cache of a dataset: chunks of other programs may be large, and each is read in several parts."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -39,10 +47,27 @@ def opened(path: Path) -> Iterator[Any]:
     note_read(path)
     try:
         with h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES) as file:
+            file.visititems(partial(_check_size, path, path.stat().st_size))
             yield file
     except (OSError, KeyError, RuntimeError, ValueError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path} cannot be read as an HDF5 table ({reason}); it is damaged or incomplete.") from error
+
+
+def _check_size(path: Path, file_bytes: int, name: str, item: Any) -> None:
+    """Refuse a dataset that states more values than the file can hold, or chunks that do not fit into memory."""
+    most = max(_MOST_RATIO * file_bytes, _MOST_CHUNK_BYTES)
+    if getattr(item, "nbytes", 0) > most:
+        raise TableError(
+            f"{path} states {item.nbytes:,} bytes of {name}, but its {file_bytes:,} bytes cannot hold more than "
+            f"{most:,}; restore it."
+        )
+    chunk_bytes = math.prod(getattr(item, "chunks", None) or (0,)) * getattr(item, "dtype", np.dtype("u1")).itemsize
+    if chunk_bytes > _MOST_CHUNK_BYTES:
+        raise TableError(
+            f"{path} has chunks of {chunk_bytes:,} bytes in {name}, expected at most {_MOST_CHUNK_BYTES:,}, because "
+            "each is unpacked completely; write it with smaller chunks."
+        )
 
 
 @contextmanager

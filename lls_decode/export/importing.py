@@ -12,16 +12,16 @@ a file with such rows is refused instead of being imported without them.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from lls_decode.config import PixelSize
-from lls_decode.errors import ConfigError, TableError
+from lls_decode.errors import ConfigError, TableError, read_from
 from lls_decode.export import parquet
 from lls_decode.export.foreign.column_map import read_column_map
-from lls_decode.export.foreign.foreign_table import FileHead, ForeignTable
+from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable
 from lls_decode.export.foreign.kinds import UNUSED, Kind, find_kind
 from lls_decode.export.foreign.meaning import Given, Meaning, find_meaning, without
 from lls_decode.export.foreign.origin import Origin, read_origin
@@ -38,6 +38,7 @@ from lls_decode.table.reading import is_described
 _logger = logging.getLogger(__name__)
 
 _ROWS_AT_ONCE: Final = 2**16
+_ADVICE: Final = "restore it, or export it again"
 CSV_LAYOUTS: Final = {"ours": plain.LAYOUT, "thunderstorm": THUNDERSTORM, **LAYOUTS}
 """Text or Parquet tables that are recognized by their column names, in the order in which they are tried."""
 
@@ -203,9 +204,38 @@ def _kind_of_file(head: FileHead, path: Path) -> str:
 
 def _find_meaning(path: Path, name: str, choice: _Choice) -> tuple[Meaning, CsvLayout | None]:
     """Read the head of a file, and decide what its columns mean."""
+    with read_from(path, TableError, _ADVICE):
+        table, layout = _find_table(path, name, choice)
+    return find_meaning(
+        replace(table, read=_guarded(path, table.read)), choice.given, layout=layout, source=path
+    ), layout
+
+
+def _guarded(path: Path, read: Callable[..., Iterator[Columns]]) -> Callable[..., Iterator[Columns]]:
+    """Return a reader of rows whose errors name the file, since each format's parser raises its own."""
+
+    def go(wanted: Sequence[str], texts: Collection[str], rows_at_once: int) -> Iterator[Columns]:
+        with read_from(path, TableError, _ADVICE):
+            for columns in read(wanted, texts, rows_at_once):
+                _check_columns(path, columns, texts)
+                yield columns
+
+    return go
+
+
+def _check_columns(path: Path, columns: Columns, texts: Collection[str]) -> None:
+    """Refuse columns that are not one number, or one text, in each row."""
+    for name, values in columns.items():
+        if values.ndim != 1 or not (values.dtype.kind in "biuf" or name in texts):
+            kind = f"{values.dtype} in {values.shape[1:]}" if values.ndim > 1 else f"{values.dtype}"
+            raise TableError(
+                f"{path} has a column {name!r} of type {kind}, expected one number in each row; {_ADVICE}."
+            )
+
+
+def _find_table(path: Path, name: str, choice: _Choice) -> tuple[ForeignTable, CsvLayout | None]:
     if name == "hdf5":
-        table = hdf5_records.read(path, has_map=bool(choice.given.columns))
-        return find_meaning(table, choice.given, layout=None, source=path), None
+        return hdf5_records.read(path, has_map=bool(choice.given.columns)), None
     if name == "csv":
         file = FileHead.of(path)
         head = read_header(file.lines, None if choice.separator is None else SEPARATORS[choice.separator])
@@ -219,7 +249,7 @@ def _find_meaning(path: Path, name: str, choice: _Choice) -> tuple[Meaning, CsvL
         layout = table.layout
         if layout is None:
             layout = _layout(path, CsvHead(list(table.names), 0, CsvDialect(), quoted=None), choice)
-    return find_meaning(table, choice.given, layout=layout, source=path), layout
+    return table, layout
 
 
 def _layout(path: Path, head: CsvHead, choice: _Choice) -> CsvLayout | None:

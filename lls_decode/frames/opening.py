@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lls_decode.addresses import is_address, resolve_dataset
-from lls_decode.config import InputConfig, PixelSize, StorageConfig
+from lls_decode.config import InputConfig, StorageConfig
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.identity import identify, sample_chunks
@@ -30,6 +31,8 @@ MOST_FRAME_PX = 100_000_000
 """Largest number of pixels per frame, five times that of the largest scientific camera."""
 MOST_CHUNK_BYTES = 16 << 30
 """Largest size of a chunk, as large as a long movie; workers do not have more memory."""
+MOST_CHUNKS_PER_SHARD = 1 << 18
+"""Largest number of chunks in a shard, whose index (16 bytes per chunk) is read with each; usual are thousands."""
 MOST_PIXELS = 1 << 62
 """Largest number of pixels of an array, so that 64-bit integers can count them."""
 MAX_CHECKED = 1000
@@ -101,7 +104,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         array=first.image.array,
         layout=frame_map.layout,
         dtype=str(dtype),
-        pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
+        pixel_size=stated_pixel_size(scale.get("x"), scale.get("y")),
         z_step_nm=scale.get("z"),
         angle_deg=stated_angle_deg(first.keys, first.image),
         channel_name=channel_name(first.keys, first.image, frame_map),
@@ -174,6 +177,8 @@ def _check_array(opened: _Opened, node: Node | None) -> None:
             "another array with --array."
         )
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    if 0 in (array.shards or ()):
+        raise InputError(f"{where} has shards of the impossible shape {array.shards}; restore its metadata.")
     if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
         raise InputError(f"{where} has the impossible shape {array.shape}; restore its metadata.")
     if node is not None and node.has_empty_chunks:
@@ -186,6 +191,12 @@ def _check_array(opened: _Opened, node: Node | None) -> None:
         )
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}; choose another array with --array.")
+    num_chunks = math.prod(-(-shard // chunk) for shard, chunk in zip(array.shards or (), array.chunks, strict=False))
+    if num_chunks > MOST_CHUNKS_PER_SHARD:
+        raise InputError(
+            f"{where} has shards of {num_chunks:,} chunks, expected at most {MOST_CHUNKS_PER_SHARD:,}, because the "
+            "index of a shard is read completely; write the data with smaller shards."
+        )
 
 
 def check_frame_size(height: int, width: int, path: str | Path) -> None:

@@ -12,6 +12,7 @@ import logging
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from lls_decode.model.decode_params import (
 from lls_decode.model.info import BundleInfo
 from lls_decode.model.network import LocNet
 from lls_decode.outputs import guarded, note_read
+from lls_decode.unpacking import check_array_file
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ _HEADS = {"probability": 1, "mean": 4, "sigma": 4, "background": 1}
 """Number of outputs of each head, in DECODE's order of heads."""
 _TO_OUR_AXES = [0, 2, 1, 3]
 """Order of the outputs photons, x, y, z with x and y exchanged."""
+_MOST_BYTES = 256 << 20
+"""Largest size of a model of DECODE with the state of its optimizer, packed and unpacked; usual are 30 MB."""
 _ADVICE = "give the model_*.pt that DECODE wrote when it trained a SigmaMUNet"
 
 
@@ -121,9 +125,12 @@ def import_decode(
 
 def _read_weights(path: Path) -> Weights:
     try:
+        check_array_file(path, most=_MOST_BYTES)
         content = io.BytesIO(path.read_bytes())
     except OSError as error:
         raise BundleError(f"DECODE model {path} cannot be read ({error.strerror}); {_ADVICE}.") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path} is not a torch file, or is damaged ({error}); {_ADVICE}.") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about old and unusual formats, which are read or refused below

@@ -96,7 +96,7 @@ def find_previous(points: Points, gate: Gate, *, gap: int, num_carried: int = 0)
     if len(points) == num_carried:
         return previous
     search = _Search(points, gate)
-    for apart in range(1, gap + 2):
+    for apart in range(1, min(gap + 1, int(points.step[-1] - points.step[0])) + 1):
         wanted = previous < 0
         wanted[:num_carried] = False
         earlier, later, distance = search.pairs(wanted, ~has_follower, apart)

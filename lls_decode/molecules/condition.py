@@ -6,6 +6,7 @@ The text is parsed with Python's grammar but never executed. Only column names, 
 
 import ast
 import difflib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _FUNCTIONS: Final[dict[str, Callable[[Any], Any]]] = {"abs": pc.abs, "sqrt": pc.
 _CONDITIONS: Final[dict[str, Callable[[Any], Any]]] = {"isfinite": pc.is_finite}
 _EQUALS: Final = re.compile(r"\b([A-Za-z_]\w*)\s*=(?=\s*-?\d+\b(?!\.))")
 _EXAMPLE = "x_sig < 30 and prob > 0.8"
+_LONGEST: Final = 10_000
+"""Largest number of characters of a condition; Arrow, which is recursive, crashes the process on expressions that are
+nested deeper than a condition of this length can be."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ def parse_condition(text: str, schema: pa.Schema) -> Condition:
     ConfigError
         The text is not a valid condition, or names an unknown column.
     """
+    if len(text) > _LONGEST:
+        raise ConfigError(
+            f"The condition {text[:50]!r}... cannot be read (it has {len(text)} characters, expected at most "
+            f"{_LONGEST}); filter in several steps."
+        )
     try:
         tree = ast.parse(_with_double_equals(text.strip(), schema), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -163,4 +172,6 @@ def _constant(node: ast.expr) -> int | float | None:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         sign, node = -1, node.operand
     value = node.value if isinstance(node, ast.Constant) else None
-    return sign * value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return sign * value if abs(value) < 2**1000 else sign * math.inf  # larger integers are no floats

@@ -9,7 +9,7 @@ memory, so memory does not grow with the table.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,8 @@ Integers = npt.NDArray[np.int64]
 MOLECULES = "molecules.parquet"
 _STEP = "link"
 _SUMMED = ("photons", "phot_sig", "bg", "prob")
+_MOST_FRAMES: Final = 1 << 32
+"""Number of frames and volumes that a table can have, since their numbers have 32 bits; no gap is longer."""
 _NEEDED = ("frame", "x_nm", "y_nm", "xs_nm", "ys_nm", "zs_nm")
 
 
@@ -133,6 +135,8 @@ def link(
             if progress is not None:
                 progress(rows.rows, in_all)
         molecules.write(linker.finish())
+        rows.finish()
+        molecules.finish()
     return Linked(folder / table.name, folder / MOLECULES, rows.rows, molecules.rows, positions.weighted)
 
 
@@ -167,8 +171,8 @@ class _Linker:
     """Linker that takes the rows of whole volumes and returns molecule numbers and finished molecules."""
 
     def __init__(self, positions: Positions, metadata: TableMetadata, gate: Gate, gap: int, volume_gap: int) -> None:
-        self._positions, self._gate, self._gap = positions, gate, gap
         self.planes_per_volume = positions.planes_per_volume
+        self._positions, self._gate, self._gap = positions, gate, min(gap, self.planes_per_volume)
         self.has_sample, self.has_channels = positions.geometry is not None, metadata.has_channels
         self.schema = molecule_schema(self.has_sample, self.has_channels)
         """Schema of the table of molecules."""
@@ -184,7 +188,7 @@ class _Linker:
         self._along_planes_3L = correlation_of(model, "plane")
         self._tracks = Tracks(
             gate,
-            gap=volume_gap if self.planes_per_volume > 1 else gap,
+            gap=min(volume_gap if self.planes_per_volume > 1 else gap, _MOST_FRAMES),
             correlation_3L=correlation_of(model, "time"),
         )
 

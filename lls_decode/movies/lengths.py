@@ -4,6 +4,7 @@ import math
 import re
 
 from lls_decode.config import PixelSize
+from lls_decode.config.base import is_usual
 
 _METRE = {
     "Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1, "": 0, "d": -1, "c": -2,
@@ -43,7 +44,7 @@ def length_nm(value: object, unit: str) -> float | None:
         number = abs(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    if factor is None or number in (0.0, 1.0) or not 0 < number * factor < math.inf:
+    if factor is None or number in (0.0, 1.0) or not (0 < number * factor < math.inf and is_usual(number * factor)):
         return None
     return float(f"{number * factor:.10g}")
 

@@ -30,6 +30,8 @@ from lls_decode.optics.stamps import PsfVariation, Stamps
 Floats = npt.NDArray[np.float64]
 
 _LARGEST_PIXEL_DIFFERENCE = 0.01
+_MOST_VOXELS = 1 << 20
+"""Largest number of voxels, whose coefficients take 0.5 GB; measured PSFs have one or two hundred thousand."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ def spline_from_volume(
         raise ConfigError(
             f"The PSF volume has shape {volume.shape}, expected at least 4 slices, 4 rows and 4 columns; give a stack "
             "of one bead."
+        )
+    if volume.size > _MOST_VOXELS:
+        raise ConfigError(
+            f"The PSF volume has shape {volume.shape}, {volume.size:,} voxels, expected at most {_MOST_VOXELS:,}, "
+            "because each takes 64 coefficients; crop it to the bead."
         )
     if not np.isfinite(volume).all():
         raise ConfigError("The PSF volume holds NaN or infinite values; every voxel needs a number.")

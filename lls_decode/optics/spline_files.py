@@ -10,11 +10,9 @@ fit.
 import hashlib
 import json
 import logging
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +24,15 @@ from lls_decode.errors import ConfigError
 from lls_decode.optics.spline import CubicSpline, SplineModel, spline_from_volume
 from lls_decode.outputs import PROGRAM, note_read
 from lls_decode.system import real_path
+from lls_decode.unpacking import check_array_file, check_bytes
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 _MATLAB_TEXT = f"MATLAB 5.0 MAT-file, Platform: {PROGRAM.replace('_', '-')}, a PSF for SMAP and DECODE"
 """Header text that replaces that of scipy, so that `lls_decode.table.marks` recognises the file."""
+_MOST_REFERENCES: Final = 10
+"""Largest number of references from a cell to its value; files of SMAP have one or two."""
 _ADVICE = "give a .npz from 'lls-decode calibrate' or a _3dcal.mat from SMAP"
 
 
@@ -121,6 +122,7 @@ def write_volume(
 
 def _read_npz(path: Path) -> CubicSpline:
     try:
+        check_array_file(path)
         with np.load(path, allow_pickle=False) as stored:
             volume, header = stored["volume_ZYX"], parse_json(str(stored["header"]))
         if header["format_version"] != FORMAT_VERSION:
@@ -131,8 +133,10 @@ def _read_npz(path: Path) -> CubicSpline:
         pixel = PixelSize(x_nm=header["pixel_nm"][0], y_nm=header["pixel_nm"][1])
         place = {"focus": header["focus"], "centre_x": header["centre"][0], "centre_y": header["centre"][1]}
         step = header["z_step_nm"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is not a PSF calibration ({error}); {_ADVICE}.") from error
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:  # bytes of a damaged archive can have any value
+        raise ConfigError(f"{path} is not a PSF calibration ({' '.join(str(error).split())}); {_ADVICE}.") from error
     return spline_from_volume(volume, z_step_nm=step, pixel=pixel, **place)
 
 
@@ -171,12 +175,12 @@ def write_smap(path: Path, spline: CubicSpline) -> None:
 
 
 def _read_smap(path: Path) -> CubicSpline:
-    from scipy.io.matlab import MatReadError
-
-    bad = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError)
     try:
+        check_array_file(path)
         coeff, x0, z0, dz = _smap_hdf5(path) if _is_hdf5(path) else _smap_classic(path)
-    except (*bad, MatReadError, zlib.error) as error:
+    except (ConfigError, MemoryError):
+        raise
+    except Exception as error:  # bytes of a damaged file can have any value
         raise ConfigError(
             f"{path} is not a SMAP calibration ({type(error).__name__}: {error}); expected a struct SXY.cspline with "
             f"coeff, x0, z0 and dz; {_ADVICE}."
@@ -238,11 +242,15 @@ def _smap_hdf5(path: Path) -> tuple[npt.NDArray[Any], float, float, float]:
     with h5py.File(path) as file:
 
         def look(place: Any) -> Any:
-            while isinstance(place, h5py.Dataset) and place.dtype == h5py.ref_dtype:
+            for _ in range(_MOST_REFERENCES):
+                if not (isinstance(place, h5py.Dataset) and place.dtype == h5py.ref_dtype):
+                    return place
                 place = file[place[()].flat[0]]
-            return place
+            raise ValueError("a reference refers to itself")
 
         cspline = look(look(file["SXY"])["cspline"])
-        coeff = look(cspline["coeff"])[()]
+        stored = look(cspline["coeff"])
+        check_bytes(stored.nbytes)
+        coeff = stored[()]
         x0, z0, dz = (float(np.ravel(look(cspline[name])[()])[0]) for name in ("x0", "z0", "dz"))
     return np.asarray(coeff).T, x0, z0, dz

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -24,6 +24,11 @@ from lls_decode.table.depth import has_depth
 from lls_decode.table.files import folder_beside, output_error
 
 Mode = Literal["gaussian", "histogram"]
+_MOST_SIDE_PX: Final = 1 << 24
+"""Largest side of a picture in pixels: 17 mm in pixels of 1 nm, more than any sensor sees. Each level of a pyramid
+takes time for every emitter, so a side that is larger by mistake takes hours."""
+_MOST_SIGMA_PX: Final = 1000.0
+"""Largest sigma that is drawn, in pixels; time grows with it, and such a picture shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +316,11 @@ def _grid(
         raise ConfigError(
             f"A picture of {shape[2]} x {shape[1]} pixels of {pixel_nm:g} nm is empty; give larger limits."
         )
+    if max(shape) > _MOST_SIDE_PX:
+        raise ConfigError(
+            f"A picture of {' x '.join(map(str, shape[::-1][: 3 if z_pixel_nm else 2]))} pixels is too large, expected "
+            f"at most {_MOST_SIDE_PX:,} along each axis; use larger pixels, or a part of the field."
+        )
     axes = vertical + horizontal
     if z_pixel_nm is not None:
         axes = normal + axes
@@ -328,6 +338,11 @@ def _sigmas_px(survey: Survey, mode: Mode, blur_nm: float | None, pixel_nm: floa
     """Return the sigmas (along Y, along X) of all Gaussians that are drawn; none for points."""
     if mode == "histogram":
         return []
+    if blur_nm is not None and blur_nm > _MOST_SIGMA_PX * pixel_nm:
+        raise ConfigError(
+            f"A blur of {blur_nm:g} nm is {blur_nm / pixel_nm:.0f} pixels wide, expected at most {_MOST_SIGMA_PX:.0f}; "
+            "use larger pixels, or a smaller blur."
+        )
     if blur_nm is not None:
         return [(blur_nm / pixel_nm, blur_nm / pixel_nm)]
     widest = int(half_octave(np.array([survey.sigma_max_nm / pixel_nm]))[0])

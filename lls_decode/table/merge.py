@@ -106,10 +106,10 @@ def merge_shards(
 class TableWriter:
     """Writer that takes rows in pieces of any size and writes row groups of equal size. Made by `table_writer`."""
 
-    def __init__(self, parquet: pq.ParquetWriter) -> None:
+    def __init__(self, parquet: pq.ParquetWriter, file: pa.NativeFile) -> None:
         self.rows = 0
         """Number of rows taken so far."""
-        self._parquet = parquet
+        self._parquet, self._file = parquet, file
         self._waiting: list[pa.Table] = []
         self._num_waiting = 0
 
@@ -122,8 +122,14 @@ class TableWriter:
             self._flush(keep=self._num_waiting % ROW_GROUP_ROWS)
 
     def finish(self) -> None:
-        """Write the remaining rows, as a shorter row group."""
+        """Write the remaining rows, as a shorter row group, and the footer; afterwards the file is complete.
+
+        The end of `table_writer` does this, too. A command that writes several tables finishes all of them before the
+        first appears, so that a full disk leaves none of them without the others.
+        """
         self._flush(keep=0)
+        self._parquet.close()
+        self._file.close()
 
     def _flush(self, *, keep: int) -> None:
         if self._num_waiting == 0:
@@ -152,7 +158,7 @@ def table_writer(
         pa.OSFile(str(temporary), "wb") as file,
         pq.ParquetWriter(file, full, **write_options(full)) as parquet,
     ):
-        writer = TableWriter(parquet)
+        writer = TableWriter(parquet, file)
         yield writer
         writer.finish()
 

@@ -130,8 +130,8 @@ def read_emitters(path: str | Path) -> Emitters:
             raise TableError(f"{path} has column {name} of type {table[name].type}, expected numbers.")
     values = {name: np.asarray(table[name].to_numpy()) for name in present}
     frame = values["frame"]
-    if table["frame"].null_count or not np.all(np.isfinite(frame) & (frame == np.trunc(frame)) & (frame >= 0)):
-        raise TableError(f"{path} has rows whose frame is not a whole number of 0 or more; remove them.")
+    if table["frame"].null_count or not np.all((frame == np.trunc(frame)) & (frame >= 0) & (frame < 1 << 32)):
+        raise TableError(f"{path} has rows whose frame is not a whole number from 0 to 4294967295; remove them.")
     if molecule:
         values["id"] = np.asarray(table[molecule].fill_null(-1).to_numpy())
     return Emitters.from_columns(values)

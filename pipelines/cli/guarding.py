@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -21,6 +21,11 @@ from lls_decode.outputs import command as running_command
 
 _NOT_UTF8 = re.compile("[\ud800-\udfff]")
 """Characters by which Python represents the bytes of a file name that are not UTF-8."""
+_LARGEST_NUMBER: Final = 2.0**53
+"""Largest absolute value of a number of an option, which floats count exactly; no length, time, count or seed needs a
+larger one."""
+_SMALLEST_NUMBER: Final = 1e-12
+"""Smallest absolute value of a number of an option, except 0."""
 
 
 class OutputPath(click.Path):
@@ -55,7 +60,10 @@ def guard(command: click.Command) -> None:
         return
     if command.callback is not None:
         inputs = {str(param.name) for param in command.params if not isinstance(param.type, OutputPath)}
-        command.callback = _checking_names(command.callback, exempt=inputs if command.name == "convert" else set())
+        exempt = inputs if command.name == "convert" else set()
+        command.callback = _checking_values(
+            command.callback, {str(param.name): param for param in command.params}, exempt
+        )
     positional = {str(param.name) for param in command.params if isinstance(param, click.Argument)}
     types = {str(param.name): param.type for param in command.params if isinstance(param.type, OutputPath)}
     outputs = set(types)
@@ -87,14 +95,21 @@ def guard(command: click.Command) -> None:
     command.callback = guarded
 
 
-def _checking_names(callback: Callable[..., Any], *, exempt: set[str]) -> Callable[..., Any]:
-    """Wrap a command so that it refuses paths that are not UTF-8, which Parquet, zarrs and safetensors cannot open."""
+def _checking_values(
+    callback: Callable[..., Any], params: Mapping[str, click.Parameter], exempt: set[str]
+) -> Callable[..., Any]:
+    """Wrap a command so that it refuses names that are not UTF-8, and numbers that cannot be computed with.
+
+    Parquet, zarrs and safetensors cannot open such names; the names of the parameters in ``exempt`` are accepted.
+    """
 
     @functools.wraps(callback)
     def check(**given: Any) -> Any:
         for name, value in given.items():
-            for item in value if isinstance(value, tuple) else (value,):
-                if name not in exempt and isinstance(item, str | Path) and _NOT_UTF8.search(str(item)):
+            for item in _flat(value):
+                if isinstance(item, int | float):
+                    _check_number(item, params[name])
+                elif name not in exempt and isinstance(item, str | Path) and _NOT_UTF8.search(str(item)):
                     raise ConfigError(
                         f"{item} has a name that is not UTF-8; rename the file or folder, or give a link to "
                         "it with another name ('lls-decode convert' reads any name)."
@@ -102,6 +117,24 @@ def _checking_names(callback: Callable[..., Any], *, exempt: set[str]) -> Callab
         return callback(**given)
 
     return check
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """Yield the values of an option, which may be a tuple of tuples."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
+
+
+def _check_number(value: int | float, param: click.Parameter) -> None:
+    """Raise an error for NaN, infinity, and numbers that overflow or vanish when they are computed with."""
+    if value != 0 and not _SMALLEST_NUMBER <= abs(value) <= _LARGEST_NUMBER:
+        raise ConfigError(
+            f"{param.opts[0]} is {str(value)[:50]}, expected 0 or a number from {_SMALLEST_NUMBER:g} to "
+            f"{_LARGEST_NUMBER:.2g} with either sign; correct it."
+        )
 
 
 def _reading(callback: Callable[..., Any], positional: set[str]) -> Callable[..., Any]:

@@ -47,8 +47,10 @@ from .parameters import ANY_PATH, MODEL
     show_default=True,
     help="Seed of the added emitters and of the choice of frames.",
 )
-@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match, nm.")
-@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match, nm.")
+@click.option("--lateral-nm", type=click.FloatRange(0, min_open=True), default=250.0, show_default=True,
+              help="Largest lateral distance of a match, nm.")  # fmt: skip
+@click.option("--axial-nm", type=click.FloatRange(0, min_open=True), default=500.0, show_default=True,
+              help="Largest axial distance of a match, nm.")  # fmt: skip
 @json_option
 def spike_in(
     dataset: str,

@@ -6,16 +6,18 @@ alone, which matters when the status of a run of 100 000 blocks is read from the
 
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from lls_decode.documents import parse_json
+from lls_decode.documents import open_regular_file, parse_json
 from lls_decode.system import BINARY
 from lls_decode.table.files import output_error
 
@@ -117,7 +119,7 @@ class EventReader:
 
     def _lines(self) -> list[bytes]:
         try:
-            with self.path.open("rb") as file:
+            with open_regular_file(self.path) as file:
                 if self.path.stat().st_size < self.position:  # the folder was cleared for a new run
                     self.position = self.broken = 0
                 file.seek(self.position)
@@ -136,7 +138,8 @@ def read_events(path: Path) -> tuple[list[Event], int]:
     Unlike `EventReader`, this also reads a last line without a line end.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        with open_regular_file(path) as file:
+            lines = file.read().splitlines()
     except FileNotFoundError:
         return [], 0
     reader = EventReader(path)
@@ -147,7 +150,8 @@ def read_events(path: Path) -> tuple[list[Event], int]:
 def find_latest(path: Path, kind: type[Event]) -> int:
     """Return the position in a file at which its latest event of a kind begins; 0 if there is none."""
     try:
-        content = path.read_bytes()
+        with open_regular_file(path) as file:
+            content = file.read()
     except OSError:
         return 0
     return max(content.rfind(f'{{"event":"{kind.__name__}"'.encode()), 0)
@@ -175,9 +179,19 @@ def parse_event(line: bytes) -> Event | None:
     if _TIME not in line:  # otherwise the default would be the time of reading
         raise ValueError("the event has no time")
     try:
-        return adapter.validate_json(line)
+        event = adapter.validate_json(line)
     except ValidationError:  # invalid, or with lone surrogates, by which Python represents file names not in UTF-8
-        return adapter.validate_python(parse_json(line))
+        event = adapter.validate_python(parse_json(line))
+    if not all(map(_is_countable, vars(event).values())):
+        raise ValueError("the event has a number that cannot be counted with")
+    return event
+
+
+def _is_countable(value: Any) -> bool:
+    """Return whether a value has no number that is NaN, infinite, or an integer of more than 64 bits."""
+    if isinstance(value, tuple):
+        return all(map(_is_countable, value))
+    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def _name_of_kind(line: bytes) -> str:

@@ -1,9 +1,9 @@
 """The record of a run, ``run.json``: everything that is needed to repeat the run, as one type."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lls_decode.axes import ContextKind, Layout
 from lls_decode.blocks import Block, plan_blocks
@@ -12,6 +12,10 @@ from lls_decode.errors import InputError
 from lls_decode.table import TableMetadata
 
 RECORD_VERSION = 1
+MOST_BLOCKS: Final = 2_000_000
+"""Largest number of blocks of a run: twenty times that of 10 million frames. More would fill the client's memory."""
+Time = Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)]
+"""Seconds since 1970, before the year 5000."""
 _ADVICE = "read the run with that version, or localize again into another folder"
 
 
@@ -45,20 +49,28 @@ class RunRecord(BaseModel):
     context: ContextKind
     layout: Layout
     """Size of the dataset; of a growing dataset, the size of its complete part."""
-    num_blocks: int
+    num_blocks: int = Field(ge=0, le=MOST_BLOCKS)
     table_metadata: TableMetadata
     """Metadata that the merged table gets."""
     notes: tuple[str, ...]
     """Notes of the plan."""
     software: dict[str, str]
     """Versions of packages."""
-    created_at: float
+    created_at: Time
     """First start, seconds since 1970."""
-    started_at: float
+    started_at: Time
     """Latest start."""
     host: str
     """Machine of the latest start."""
     pid: int
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        """Refuse sizes that no dataset has."""
+        size = self.layout
+        if min(size.num_volumes, size.planes_per_volume - 1, size.height - 1, size.width - 1) < 0:
+            raise ValueError(f"layout is {size}, expected positive numbers")
+        return self
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> Self:
@@ -97,7 +109,18 @@ class RunRecord(BaseModel):
         return self.model_dump(mode="json")
 
     def plan_blocks(self) -> tuple[Block, ...]:
-        """Return the blocks of the run, in order."""
+        """Return the blocks of the run, in order.
+
+        Raises
+        ------
+        InputError
+            The recorded size of the dataset gives more blocks than a run can have.
+        """
+        if self.layout.num_frames // self.config.execution.block_frames > MOST_BLOCKS:
+            raise InputError(
+                f"The record (run.json) of {self.dataset} states {self.layout.num_frames:,} frames in blocks of "
+                f"{self.config.execution.block_frames}, more than {MOST_BLOCKS:,} blocks; restore it from a copy."
+            )
         volumes = self.config.part.volumes or (None, None)
         return plan_blocks(self.layout, self.context, self.config.execution.block_frames, volumes=volumes)
 

@@ -40,7 +40,7 @@ def parse_share(text: str) -> Share:
     ConfigError
         The text has another form, or the share does not exist.
     """
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    found = re.fullmatch(r"(\d{1,15})/(\d{1,15})", text.strip())
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise ConfigError(
             f"--share {text}: expected I/N, share I (from 1) of N, e.g. 2/8; for a job array give '--array=1-8' to "
@@ -62,7 +62,7 @@ def parse_blocks(text: str, blocks: Sequence[Block]) -> frozenset[int]:
 
 def _parse_word(word: str, num_blocks: int) -> range:
     """Return the block numbers that one item of the list names."""
-    if match := re.fullmatch(r"b?(\d+)", word):
+    if match := re.fullmatch(r"b?(\d{1,15})", word):
         chosen = range(int(match[1]), int(match[1]) + 1)
     elif re.fullmatch(r"(b?\d+)?[:-](b?\d+)?", word):
         start, stop = parse_range(word.replace("b", ""), option="--only")

@@ -9,8 +9,9 @@ import re
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 
-_INDEX = r"\d+"
-_SIGNED = r"-?\d+"
+_INDEX = r"\d{1,15}"
+_SIGNED = r"-?\d{1,15}"
+"""Whole numbers of a size that every frame number, pixel and count has."""
 
 
 def parse_range(text: str, *, option: str, from_end: bool = False) -> IndexRange:
@@ -43,7 +44,7 @@ def parse_range(text: str, *, option: str, from_end: bool = False) -> IndexRange
 def _advice(text: str) -> str:
     """Return advice on how to write the range that the user probably intended."""
     rule = " with the end excluded, from 0"
-    if found := re.fullmatch(r"(\d+)(?:\D+(\d+))?", text.strip()):
+    if found := re.fullmatch(r"(\d{1,15})(?:\D+(\d{1,15}))?", text.strip()):
         first, last = sorted((int(found[1]), int(found[2] or found[1])))
         return f"{rule}; write {first}:{last + 1} for {f'{first} to {last}' if last > first else f'{first} alone'}."
     return f"{rule}, e.g. 3:7 for 3 to 6, 3: for all from 3 on, or :7."
@@ -116,7 +117,7 @@ def parse_roi(text: str, *, option: str) -> dict[str, list[int]]:
         The text has another form, or the region is empty.
     """
     expected = "X0:X1,Y0:Y1 in pixels from 0 with the ends excluded, e.g. 100:200,50:90 for x 100 to 199, y 50 to 89"
-    found = re.fullmatch(r"(\d+):(\d+),(\d+):(\d+)", text.replace(" ", ""))
+    found = re.fullmatch(rf"({_INDEX}):({_INDEX}),({_INDEX}):({_INDEX})", text.replace(" ", ""))
     if found is None:
         raise ConfigError(f"{option} {text}: expected {expected}.")
     x0, x1, y0, y1 = (int(bound) for bound in found.groups())

@@ -39,10 +39,12 @@ from lls_decode.config import (
 from lls_decode.errors import InputError, OutputError, PlanError
 from lls_decode.frames import FrameSource, open_source
 from lls_decode.frames.storage.keys import METADATA
+from lls_decode.frames.storage.stores import has_magic, is_collection, list_arrays
 from lls_decode.model.info import BundleInfo, bundle_digest, read_bundle_info
 from lls_decode.model.weights import check_weights
 from lls_decode.models import RunConfigLike, as_run_config, find_bundle
 from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.record import MOST_BLOCKS
 from lls_decode.system import real_path
 from lls_decode.table import TABLE_VERSION
 from lls_decode.table.files import output_error
@@ -50,8 +52,6 @@ from lls_decode.table.files import output_error
 from .camera_check import check_camera
 from .compatibility import check_compatibility, note_thresholds, resolve_config
 
-MOST_BLOCKS = 2_000_000
-"""Largest number of blocks of a run: twenty times that of 10 million frames. More would fill the client's memory."""
 _PROCESS_BYTES = 700_000_000
 """Memory of an idle worker that has loaded torch and zarr."""
 _FEATURE_MAPS = 24
@@ -361,6 +361,14 @@ def _refuse_output_in_dataset(out: Path, source: FrameSource) -> None:
             raise OutputError(
                 f"{out} is, or is inside, the zarr store {folder}; results are never written into data: give an --out "
                 "elsewhere."
+            )
+    if is_collection(source.path):
+        beside = {real_path(folder) for folder in {Path(store).parent for store in list_arrays(source.path)}}
+        matches = has_magic(source.path) and Path(os.path.abspath(out)).match(os.path.abspath(source.path))
+        if final in beside or (matches and final.suffix == ".zarr"):
+            raise OutputError(
+                f"{out} is the folder of the stores of {source.path}, or would be taken for one of them; results are "
+                "never written among data: give an --out elsewhere."
             )
     data = real_path(source.path)
     if final == data or (data.is_dir() and data in final.parents):

@@ -44,6 +44,8 @@ class VolumeCoverage:
         lost
             Volumes with frames that could not be read.
         """
+        if not len(self.starts):
+            return ()
         planes_done, planes_failed = self._planes_per_volume(done), self._planes_per_volume(failed)
         code = np.where(planes_done == self.planes_per_volume, 1, np.where(planes_done > 0, 2, 0))
         code[planes_failed > 0] = 3

@@ -1,5 +1,9 @@
 """Camera maps are read from every supported file format, and reduced to the camera that training simulates."""
 
+import os
+import tracemalloc
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,3 +174,48 @@ def test_a_value_shared_by_all_pixels_is_kept_exactly(tmp_path: Path) -> None:
     assert (chip.gain_adu_per_e, chip.gain_sd_adu_per_e) == (2.0987, 0)
     even = camera.replace(variance_adu2=4.0)
     assert even.for_training() is even
+
+
+def large_npz(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("offset_adu.npy", bytes(513 << 20))
+
+
+def large_matlab(path: Path) -> None:
+    """Write a MATLAB file with a compressed matrix of 513 MB."""
+    matrix = zlib.compress(bytes(513 << 20), 1)
+    tag = (15).to_bytes(4, "little") + len(matrix).to_bytes(4, "little")
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\x01IM" + tag + matrix)
+
+
+def large_hdf5(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("offset", shape=(1 << 20, 1 << 20), dtype="f8", chunks=(64, 64))
+
+
+LARGE: dict[str, Callable[[Path], None]] = {
+    "large.npz": large_npz,
+    "large.mat": large_matlab,
+    "v73.mat": large_hdf5,
+    "zeros.npy": lambda path: path.touch() or os.truncate(path, 1 << 33),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_maps_that_no_camera_has_are_refused_before_they_are_unpacked(name: str, tmp_path: Path) -> None:
+    LARGE[name](tmp_path / name)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match=r"cannot be read \(it holds [\d,]+ bytes or more, expected at most"):
+            CAMERA.replace(offset_adu=str(tmp_path / name)).read_values(SIZE)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes need POSIX")
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".tif", ".mat"])
+def test_a_pipe_is_refused_because_reading_it_blocks(ending: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f"pipe{ending}")
+    with pytest.raises(ConfigError, match="is a named pipe"):
+        CAMERA.replace(offset_adu=str(tmp_path / f"pipe{ending}")).read_values(SIZE)

@@ -297,6 +297,18 @@ def change(config: Config, **changes: Any) -> dict[str, Any]:
         pytest.param(PixelSize, {"x_nm": 104.0}, ["y_nm", "required"], id="missing"),
         pytest.param(PixelSize, {"x_nm": 0, "y_nm": 1}, ["x_nm", "greater than 0", "found 0"], id="zero pixel"),
         pytest.param(PixelSize, {"x_nm": float("nan"), "y_nm": 1}, ["x_nm", "finite"], id="not a number"),
+        pytest.param(PixelSize, {"x_nm": float("inf"), "y_nm": 1}, ["x_nm", "finite"], id="infinite"),
+        pytest.param(PixelSize, {"x_nm": 1e300, "y_nm": 1}, ["x_nm is 1e+300", "1e-100 to 1e+30"], id="overflows"),
+        pytest.param(PixelSize, {"x_nm": 1e-300, "y_nm": 1}, ["x_nm is 1e-300"], id="vanishes"),
+        pytest.param(EmitterConfig, change(EMITTERS, z_range_nm=[0, 1e300]), ["z_range_nm is 1e+300"], id="in a list"),
+        pytest.param(
+            TrainingConfig, change(TRAINING, seed=1 << 64), ["seed is an integer with more than 63"], id="64 bits"
+        ),
+        pytest.param(
+            RunConfig, {"execution": {"retries": True}}, ["retries is True", "a number"], id="yes for a number"
+        ),
+        pytest.param(RunConfig, {"camera": {"kind": {}}}, ["kind is {}, expected one of"], id="kind is a mapping"),
+        pytest.param(RunConfig, {"detection": {"rule": {}}}, ["detection", "'{}'"], id="rule is a mapping"),
         pytest.param(PixelSize, {"x_nm": "wide", "y_nm": 1}, ["x_nm", "found 'wide'"], id="text"),
         pytest.param(Geometry, change(GEOMETRY, angle_deg=131.8), ["angle_deg", "found 131.8"], id="angle"),
         pytest.param(Geometry, change(GEOMETRY, scan_direction=0), ["scan_direction", "found 0"], id="direction"),
@@ -382,6 +394,8 @@ def test_invalid_configuration_is_refused_in_one_short_sentence(
         pytest.param("x_nm: [1", "is not YAML", id="broken"),
         pytest.param("- 1\n- 2", "holds list, expected a mapping", id="a list"),
         pytest.param("", "holds NoneType, expected a mapping", id="empty"),
+        pytest.param("a: 1\nb: {c: 1, d: 2, c: 3}", "the key 'c' twice in one mapping; keep one", id="repeated key"),
+        pytest.param("a: {b: 1}\na: 2", "the key 'a' twice", id="repeated section"),
     ],
 )
 def test_files_without_a_mapping_are_refused(tmp_path: Path, text: str, words: str) -> None:

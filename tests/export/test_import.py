@@ -281,6 +281,39 @@ def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
         import_table(path, tmp_path / "b.parquet", format="excel")
 
 
+PICASSO = np.dtype([("frame", "u4"), ("x", "f4"), ("y", "f4")])
+DAMAGED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "one record": ({"data": np.zeros(1, PICASSO)[0]}, "", "cannot be read, it is damaged"),
+    "no record": ({"data": h5py.Empty(PICASSO)}, "", "cannot be read, it is damaged"),
+    "NaN frames": ({"data": np.zeros(3, PICASSO)}, "Frames: .nan", "cannot be read, it is damaged"),
+    "infinite frames": ({"data": np.zeros(3, PICASSO)}, "Width: .inf", "cannot be read, it is damaged"),
+    "records in two dimensions": ({"data": np.zeros((2, 2), PICASSO)}, "", "expected one number in each row"),
+    "text in a field": ({"data": np.zeros(3, [("frame", "S5"), ("x", "f4"), ("y", "f4")])}, "", "expected one number"),
+    "vectors in a field": (
+        {"data": np.zeros(3, [("frame", "u4"), ("x", "f4", (3,)), ("y", "f4")])}, "", "expected one number"
+    ),
+    "complex numbers": ({"data": np.zeros(3, [("frame", "c8"), ("x", "f4"), ("y", "f4")])}, "", "expected one number"),
+    "a trillion rows": (
+        {"shape": (10**12,), "dtype": PICASSO, "chunks": (1 << 16,), "compression": "gzip"}, "", "cannot hold more than"
+    ),
+    "chunks of gigabytes": (
+        {"shape": (1 << 24,), "dtype": PICASSO, "chunks": (1 << 28,), "maxshape": (None,)}, "", "has chunks of"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_tables_of_picasso_are_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+    dataset, text, words = DAMAGED[name]
+    with h5py.File(tmp_path / "t.hdf5", "w") as file:
+        file.create_dataset("locs", **dataset)
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(TableError, match=words) as caught:
+        import_table(tmp_path / "t.hdf5", tmp_path / "out.parquet", pixel_size=PIXEL_100)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out.parquet").exists()
+
+
 def write_smlm(path: Path, units: list[str], table: np.ndarray[Any, Any], **file: Any) -> Path:
     names = table.dtype.names or ()
     kind = {"type": "table", "mode": "binary", "headers": names, "units": units, "shape": [1] * len(names)}

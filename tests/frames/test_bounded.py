@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import os
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import zarr
 from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
+from lls_decode.errors import ChunkError, InputError
+from lls_decode.frames import open_source
 from lls_decode.frames.storage import codecs
 from lls_decode.frames.storage.bounded import check_compressed
 from lls_decode.frames.storage.codecs import use_fast_codecs
@@ -148,3 +151,40 @@ def test_every_codec_is_checked(codec: str) -> None:
     data = bytes(getattr(numcodecs, codec)().encode(bytes(BOMB_BYTES)))
     with pytest.raises(ValueError, match="decompresses to"):
         check_compressed(codec.lower(), len(data), lambda most: data[:most], 1000)
+
+
+def nested_v3(path: Path) -> None:
+    zarr.create_array(path, shape=SHAPE, chunks=SHAPE, dtype="u2", compressors=[GzipCodec(), ZstdCodec()])
+
+
+def nested_in_shards(path: Path) -> None:
+    compressors = [ZstdCodec(), GzipCodec()]
+    zarr.create_array(path, shape=SHAPE, chunks=SHAPE, shards=SHAPE, dtype="u2", compressors=compressors)
+
+
+def nested_v2(path: Path) -> None:
+    options = {"filters": [numcodecs.Zlib()], "compressors": numcodecs.Zstd(), "zarr_format": 2}
+    zarr.create_array(path, shape=SHAPE, chunks=SHAPE, dtype="u2", **options)
+
+
+@pytest.mark.parametrize("create", [nested_v3, nested_in_shards, nested_v2])
+def test_chunks_that_are_compressed_twice_are_refused(
+    create: Callable[[Path], None], tmp_path: Path, pipeline: str
+) -> None:
+    """The size after the second decompression is unknown: 10 kB expand to 10 MB and then to 10 GB."""
+    with zarr.config.set({"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}):
+        create(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"its chunks are compressed 2 times \(\w+, \w+\), expected once"):
+        open_source(tmp_path / "a.zarr")
+
+
+def test_a_bomb_in_a_filter_is_refused(tmp_path: Path, pipeline: str) -> None:
+    filters = [numcodecs.Zlib()]
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=SHAPE, chunks=SHAPE, dtype="u2", filters=filters, compressors=None, zarr_format=2
+    )
+    array[:] = 1
+    (tmp_path / "a.zarr" / "0.0.0").write_bytes(zlib.compress(bytes(BOMB_BYTES)))
+    source = open_source(tmp_path / "a.zarr")
+    with pytest.raises(ChunkError, match="it decompresses to"):
+        source.read_frames(np.array([[0, 0]]))

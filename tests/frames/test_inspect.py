@@ -1,7 +1,10 @@
 """`inspect` estimates camera, saturation and deskewing correctly for simulated and real frames."""
 
+import sys
+
 import numpy as np
 import pytest
+import zarr
 
 from lls_decode.axes import Layout
 from lls_decode.config import Geometry, PixelSize
@@ -187,3 +190,14 @@ def test_the_cost_of_reading_counts_whole_chunks(tmp_path):
     report = inspect_source(source, block_frames=4, context="plane")
     assert source.chunks == (1, 8, 16, 16)
     assert report["decoded_bytes_per_block"] == report["read_amplification"] * 4 * 16 * 16 * 2
+
+
+def test_tiny_chunks_are_read_from_few_frames(tmp_path, monkeypatch):
+    """Reading 300 frames of 10 000 chunks each would take minutes."""
+    monkeypatch.setattr(sys.modules["lls_decode.frames.diagnostics.inspect"], "_MOST_CHUNKS", 400)
+    frames = record(200, side=32, gain=2.0, offset=100)
+    array = zarr.create_array(tmp_path / "a.zarr", shape=frames.shape, chunks=(10, 4, 4), dtype="u2")
+    array[...] = frames
+    report = inspect_source(open_source(tmp_path / "a.zarr"))
+    assert report["intensity"]["frames_sampled"] == 400 // 2 // 64
+    assert report["camera_guess"]["frames"] == 2

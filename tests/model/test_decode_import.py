@@ -577,6 +577,7 @@ def test_unsuitable_weights_are_refused(state: Any, words: str, tmp_path: Path) 
         ),
         pytest.param(lambda path: path.write_bytes(pickle.dumps(Bomb())), "could run code", id="a pickle"),
         pytest.param(lambda path: path.write_bytes(path.read_bytes()[:9000]), "not a torch file", id="truncated"),
+        pytest.param(lambda path: os.truncate(path, 1 << 33), "holds 8,589,934,592 bytes or more", id="8 GB of zeros"),
         pytest.param(lambda path: path.write_text("x,y\n1,2\n"), "could run code|not a torch file", id="text"),
     ],
 )

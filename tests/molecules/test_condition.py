@@ -106,3 +106,14 @@ def test_invalid_conditions_are_refused(rows: Table, text: str) -> None:
 def test_endless_nesting_is_refused(rows: Table) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         parse_condition("(" * 5000 + "x_sig" + ")" * 5000 + " < 3", rows.schema)
+
+
+def test_long_conditions_are_refused_because_they_crash_arrow(rows: Table) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read \(it has 220005 characters, expected at most 10000\)"):
+        parse_condition("x<1" + " and x_sig<1" * 18333 + "      ", rows.schema)
+
+
+def test_numbers_that_are_no_floats_exceed_every_value(rows: Table) -> None:
+    huge = "0x" + "f" * 400
+    for text, num in ((f"x_sig < {huge}", NUM), (f"x_sig + 0 < -{huge}", 0), (f"frame > {huge}", 0)):
+        assert filtered(rows, parse_condition(text, rows.schema).expression).num_rows == num

@@ -1,6 +1,7 @@
 """Linking localizations into molecules: closed forms, known truth, independence of batches, and undoing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lls_decode.molecules import Gate, filter_table, link, molecule_schema, unli
 from lls_decode.molecules.linking import MOLECULES
 from lls_decode.pictures.render import render_png
 from lls_decode.table import MOLECULES_VERSION, read_metadata, read_table, schema
+from tests.disks import fill
 
 from .conftest import STAGE, WriteRows, make_rows
 
@@ -152,6 +154,10 @@ def test_gaps_in_frames_planes_and_volumes_are_bridged_as_configured(write_rows:
     assert num_molecules([2, 4, 13, 33], planes=10, gap=1, volume_gap=1) == 1
     # the last plane of a sweep is never linked to the first of the next as if they were neighbours
     assert num_molecules([9, 10], planes=10, gap=20, volume_gap=None) == 2
+    # gaps longer than any table take no longer, and do not overflow
+    assert num_molecules([0, 1, 300], gap=10**40) == 1
+    assert num_molecules([2, 9, 13, 33], planes=10, gap=10**40, volume_gap=10**40) == 1
+    assert num_molecules([9, 10], planes=10, gap=10**40, volume_gap=None) == 2
 
 
 def test_molecules_across_volumes_count_frames_planes_and_volumes(write_rows: WriteRows) -> None:
@@ -353,3 +359,24 @@ def test_other_commands_accept_the_table_of_molecules(write_rows: WriteRows, tmp
     exported = export_table(made.molecules, tmp_path / "molecules.csv")
     assert exported.rows == 2
     assert pd.read_csv(exported.path).filter(like="photons").iloc[0, 0] == 3000
+
+
+def test_a_full_disk_leaves_neither_table_without_the_other(
+    write_rows: WriteRows, mount_disk: Callable[[str], Path]
+) -> None:
+    """Molecules alone would have numbers that no row of the older table beside them has."""
+    path = write_rows({"frame": np.arange(400) * 10, "x_nm": np.random.default_rng(0).uniform(0, 9e4, 400)})
+    disk = mount_disk("size=128k")
+    outcomes = set()
+    for free in range(0, 128 << 10, 4096):
+        ballast = fill(disk, leave=free)
+        try:
+            link(path, out=disk)
+            outcomes.add("linked")
+        except OutputError as error:
+            outcomes.add(str(error).partition("cannot be written: ")[2])
+        found = {item.name for item in disk.iterdir()} - {ballast.name}
+        assert found in (set(), {path.name, MOLECULES})
+        for item in disk.iterdir():
+            item.unlink()
+    assert outcomes == {"the disk is full; free some space, or choose another output folder.", "linked"}

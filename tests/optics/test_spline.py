@@ -1,5 +1,7 @@
 """Spline PSFs reproduce the function that they interpolate; calibration files are read and written."""
 
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -263,6 +265,7 @@ REFUSED = [
     pytest.param(np.full((9, 9, 9), np.nan), {}, "NaN", id="NaN"),
     pytest.param(np.ones((9, 9, 9)), {"z_step_nm": 0.0}, "0 nm", id="no step"),
     pytest.param(-np.ones((9, 9, 9)), {}, "positive", id="no light"),
+    pytest.param(np.ones((9, 500, 500), np.float32), {}, "2,250,000 voxels, expected at most", id="large"),
 ]
 
 
@@ -278,12 +281,21 @@ def test_unusable_calibration_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.mat").write_text("nothing")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "psf.npz").read_bytes()[:500])
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    flipped = bytearray((tmp_path / "psf.npz").read_bytes())
+    flipped[len(flipped) // 3 : len(flipped) // 3 + 30] = bytes(30)
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("volume_ZYX.npy", bytes(513 << 20))
+    os.mkfifo(tmp_path / "pipe.npz")
     (tmp_path / "psf.txt").write_text("")
     cases = {
         "absent.npz": "cannot be read",
         "text.mat": "not a SMAP calibration",
         "cut.npz": "not a PSF calibration",
         "other.npz": "not a PSF calibration",
+        "flipped.npz": "not a PSF calibration",
+        "bomb.npz": "holds 537,919,488 bytes or more, expected at most",
+        "pipe.npz": "is a named pipe",
         "psf.txt": "unknown type '.txt'",
     }
     for name, words in cases.items():

@@ -196,6 +196,7 @@ def test_halving_averages_pixels_and_pads_with_zeros(by: Any) -> None:
         ("a.ome.tif", {"z_pixel_nm": 10.0, "mode": "histogram"}, "written as .zarr"),
         ("a.zarr", {"mode": "histogram", "blur_nm": 10.0}, "makes no histogram"),
         ("a.zarr", {"blur_nm": 1500.0, "pixel_nm": 2.0}, "use larger pixels"),
+        ("a.zarr", {"pixel_nm": 1e-5, "mode": "histogram"}, "expected at most 16,777,216 along each axis"),
         ("a.zarr", {"extent_nm": ((0.0, 0.0), (0.0, 1.0))}, "give larger limits"),
     ],
 )

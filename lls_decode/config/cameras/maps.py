@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import ConfigError
+from lls_decode.outputs import note_read
 from lls_decode.system import real_path
+from lls_decode.unpacking import check_array_file, check_bytes
 
 _NAME_SEPARATOR = "::"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -114,8 +116,10 @@ def _load(name: str, value: str, what: str) -> Array:
     if reader is None:
         raise ConfigError(f"{what} is of unknown type {path.suffix!r}; {_ADVICE}.")
     try:
+        note_read(path)
+        check_array_file(path)
         arrays = reader(path)
-    except ConfigError:
+    except (ConfigError, MemoryError):
         raise
     except Exception as error:  # four libraries, which raise different errors for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -157,7 +161,10 @@ def _read_npz(path: Path) -> dict[str, Array]:
 
 
 def _read_tiff(path: Path) -> dict[str, Array]:
-    return {_WHOLE_FILE: np.asarray(_module("tifffile", "TIFF maps", "convert").imread(path))}
+    tifffile = _module("tifffile", "TIFF maps", "convert")
+    with tifffile.TiffFile(path) as file:
+        check_bytes(file.series[0].nbytes)
+        return {_WHOLE_FILE: np.asarray(file.asarray())}
 
 
 def _read_matlab(path: Path) -> dict[str, Array]:
@@ -189,6 +196,7 @@ def _read_matlab_hdf5(path: Path) -> dict[str, Array]:
     def visit(name: str, item: Any) -> None:
         is_numbers = isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu" and item.size > 1
         if is_numbers and not name.startswith("#") and item.attrs.get("MATLAB_class") != b"char":
+            check_bytes(item.nbytes)
             found[name.replace("/", ".")] = np.asarray(item).T
 
     with h5py.File(path, "r") as file:

@@ -22,6 +22,9 @@ WASTEFUL_AMPLIFICATION = 1.5
 """Decoded pixels per owned pixel of a block above which the user is advised to convert the dataset."""
 _CAMERA_PLANES = 4
 _CAMERA_PIXELS = 1 << 26
+_MOST_CHUNKS = 50_000
+"""Approximate largest number of chunks that are read for the sample and the estimate of the camera; each takes a
+fraction of a millisecond even if it is tiny."""
 
 
 def inspect_source(
@@ -114,6 +117,12 @@ def decoded_pixels(source: FrameSource, block: Block) -> int:
     return total
 
 
+def _chunks_per_frame(source: FrameSource) -> int:
+    """Return the number of chunks into which a frame is divided."""
+    sizes = dict(zip(source.frame_map.axes, source.chunks, strict=True))
+    return -(-source.layout.height // sizes["y"]) * -(-source.layout.width // sizes["x"])
+
+
 def _geometry_in_words(planes: int, pixel_size: PixelSize | None, geometry: Geometry | None) -> str | None:
     """Describe the steps from plane to plane so that the user can check them; None for a movie of single planes."""
     if planes == 1:
@@ -129,7 +138,8 @@ def _geometry_in_words(planes: int, pixel_size: PixelSize | None, geometry: Geom
 def _sample(source: FrameSource, number: int) -> tuple[Frames | None, Ints, list[str]]:
     """Read frames spread over the dataset; return them, their volumes and planes, and messages on damaged frames."""
     layout = source.layout
-    numbers = np.unique(np.linspace(0, layout.num_frames - 1, max(1, number)).astype(np.int64))
+    number = max(1, min(number, _MOST_CHUNKS // 2 // _chunks_per_frame(source)))
+    numbers = np.unique(np.linspace(0, layout.num_frames - 1, number).astype(np.int64))
     frames = np.stack(np.divmod(numbers, layout.planes_per_volume), axis=1)
     read, kept, lost, damaged = [], [], [], []
     for frame in frames[:, None]:
@@ -225,8 +235,9 @@ def _frames_in_time(source: FrameSource, num_frames: int) -> list[Frames]:
     Neighbouring planes are used because they share chunks.
     """
     layout = source.layout
-    num_frames = min(num_frames, max(2, _CAMERA_PIXELS // (layout.height * layout.width)))
-    planes = min(_CAMERA_PLANES, layout.planes_per_volume)
+    most = _MOST_CHUNKS // 2 // _chunks_per_frame(source)
+    num_frames = min(num_frames, max(2, min(most, _CAMERA_PIXELS // (layout.height * layout.width))))
+    planes = min(_CAMERA_PLANES, layout.planes_per_volume, max(1, most // 2))
     first_plane = (layout.planes_per_volume - planes) // 2
     length = RUN_FRAMES if layout.planes_per_volume == 1 else 2
     length = max(2, min(length, num_frames, layout.num_volumes) // 2 * 2)

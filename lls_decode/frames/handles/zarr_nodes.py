@@ -14,7 +14,8 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, ZipStore
 
-from lls_decode.config import InputConfig, PixelSize
+from lls_decode.config import InputConfig
+from lls_decode.config.geometry import stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.mapping.settling import chunk_notes, map_frames, settle_axes
@@ -121,7 +122,7 @@ def _open_in(store: Store, config: InputConfig) -> FrameSource:
         array=image.array,
         layout=frame_map.layout,
         dtype=dtype,
-        pixel_size=PixelSize(x_nm=scale["x"], y_nm=scale["y"]) if {"x", "y"} <= set(scale) else None,
+        pixel_size=stated_pixel_size(scale.get("x"), scale.get("y")),
         z_step_nm=scale.get("z"),
         angle_deg=stated_angle_deg(keys, image),
         channel_name=channel_name(keys, image, frame_map),

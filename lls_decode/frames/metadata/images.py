@@ -10,10 +10,13 @@ from typing import Any
 from lls_decode.errors import InputError
 from lls_decode.frames.metadata.axis_names import FRAME_AXES, axis_letter, axis_letters
 from lls_decode.frames.metadata.multiscales import Image, read_multiscale
-from lls_decode.frames.storage.keys import Keys, join, read_json
+from lls_decode.frames.storage.keys import Keys, inside, join, read_json
 
 MAX_DEPTH = 4
 MAX_LISTED = 12
+MOST_NODES = 50_000
+"""Largest number of arrays and groups among which images are searched; a plate of 1536 wells with 9 fields has 15 361.
+Links that lead back to their own folder multiply them at each depth."""
 
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 """Exceptions caused by metadata with an unexpected structure."""
@@ -110,8 +113,13 @@ def image_around(store: Keys) -> Image | None:
     return None
 
 
-def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
+def find_images(keys: Keys, path: str = "") -> list[Image]:
     """Return all images at or below a path of the store, in the order of the metadata."""
+    return _images_below(keys, path, 0, [1])
+
+
+def _images_below(keys: Keys, path: str, depth: int, found: list[int]) -> list[Image]:
+    """Return the images at or below a path; ``found`` holds the number of arrays and groups found so far."""
     node = read_node(keys, path)
     if node is None and path:
         return []
@@ -131,7 +139,14 @@ def find_images(keys: Keys, path: str = "", depth: int = 0) -> list[Image]:
         children = [name for name in keys.children(path) if name not in {"labels", "OME"}]
     if depth >= MAX_DEPTH:
         return []
-    return [image for name in children for image in find_images(keys, join(path, name), depth + 1)]
+    found[0] += len(children)
+    if found[0] > MOST_NODES:
+        raise InputError(
+            f"{keys.name} has more than {MOST_NODES:,} arrays and groups, or links that lead back to their own folder; "
+            "choose one image with --array, or give its path."
+        )
+    below = [inside(path, name) for name in children]
+    return [image for child in below for image in _images_below(keys, child, depth + 1, found)]
 
 
 def _images_at(keys: Keys, path: str) -> list[Image]:
@@ -143,7 +158,7 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
         if node is None or node.is_array:
             continue
         for entry in node.ome.get("multiscales") or []:
-            levels = [join(group, str(level["path"])) for level in entry["datasets"]]
+            levels = [inside(group, str(level["path"])) for level in entry["datasets"]]
             if path in levels[1:]:
                 raise InputError(
                     f"{keys.name}: {path} is a reduced resolution level, which cannot be used for localization; give "

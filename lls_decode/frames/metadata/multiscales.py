@@ -12,7 +12,7 @@ from typing import Any
 
 from lls_decode.errors import InputError
 from lls_decode.frames.metadata.axis_names import axis_letters
-from lls_decode.frames.storage.keys import join
+from lls_decode.frames.storage.keys import inside
 
 _NM_PER_UNIT = {
     "angstrom": 0.1,
@@ -62,7 +62,7 @@ def read_multiscale(where: str, group: str, entry: Mapping[str, Any]) -> Image:
         The scale does not match the axes.
     """
     level = entry["datasets"][0]
-    array = join(group, str(level["path"]))
+    array = inside(group, str(level["path"]))
     systems = entry.get("coordinateSystems")
     if systems is not None:
         records, transforms, problem = _in_systems(where, systems, level)

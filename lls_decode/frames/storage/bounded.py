@@ -192,7 +192,15 @@ class BoundedPipeline(BatchedCodecPipeline):
 
     @classmethod
     def from_codecs(cls, codecs: Iterable[Any], *, batch_size: int | None = None) -> Self:
-        """Make the pipeline; chunks inside shards are checked, too."""
+        """Make the pipeline; chunks inside shards are checked, too.
+
+        Raises
+        ------
+        ValueError
+            Chunks are compressed several times, so that only the size after the first decompression could be checked.
+        """
+        codecs = list(codecs)
+        _refuse_nested(codecs)
         return super().from_codecs([_bounded(codec) for codec in codecs], batch_size=batch_size)
 
 
@@ -226,10 +234,27 @@ def has_shards(codecs: Iterable[Any]) -> bool:
 
 def outermost(codecs: Iterable[Any]) -> str:
     """Return the name of the codec that decompresses first; empty for uncompressed chunks."""
+    return next((name for name in _decoders(list(codecs)) if name != "crc32c"), "")
+
+
+def _refuse_nested(codecs: Iterable[Any]) -> None:
+    """Refuse chunks, also those in shards, that are compressed several times."""
     found = list(codecs)
-    names = [codec_name(codec) for codec in reversed(found) if isinstance(codec, BytesBytesCodec)]
-    names += [codec_name(codec.compressor) for codec in found if getattr(codec, "compressor", None) is not None]
-    return next((name for name in names if name != "crc32c"), "")
+    names = [name for name in _decoders(found) if name in _MEASURES]
+    if len(names) > 1:
+        raise ValueError(f"its chunks are compressed {len(names)} times ({', '.join(names)}), expected once")
+    for codec in found:
+        if isinstance(codec, ShardingCodec):
+            _refuse_nested(codec.codecs)
+
+
+def _decoders(codecs: list[Any]) -> list[str]:
+    """Return the names of the codecs that make bytes of bytes, in the order of decoding; zarr v2 calls some filters."""
+    names = [codec_name(codec) for codec in reversed(codecs) if isinstance(codec, BytesBytesCodec)]
+    for codec in codecs:
+        parts = (getattr(codec, "compressor", None), *reversed(getattr(codec, "filters", None) or ()))
+        names += [codec_name(part) for part in parts if part is not None]
+    return names
 
 
 def pixels_bytes(spec: Any) -> int:

@@ -26,6 +26,8 @@ else:  # older zarr cannot be subscripted
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 """Names of metadata documents; a folder with one of them is an array or group."""
+_LONGEST_PATH = 1000
+"""Largest number of characters of a path in metadata; file systems allow 4096 for whole paths."""
 
 
 class Keys(Protocol):
@@ -143,6 +145,22 @@ class ZipKeys:
 def join(*parts: str) -> str:
     """Join parts to a key, without empty parts."""
     return "/".join(part.strip("/") for part in parts if part.strip("/"))
+
+
+def inside(folder: str, path: str) -> str:
+    """Return the key of a path that metadata state relative to a folder of the store.
+
+    Raises
+    ------
+    InputError
+        The path leads out of the store, or cannot be the name of a file.
+    """
+    if ".." in path.split("/") or not path.isprintable() or len(path) > _LONGEST_PATH:
+        raise InputError(
+            f"The metadata of {folder or 'the root group'} refer to {path[:100]!r}, which cannot be a path inside the "
+            "store; correct them, or give the path of the array itself."
+        )
+    return join(folder, path)
 
 
 def read_json(keys: Keys, key: str) -> dict[str, Any] | None:

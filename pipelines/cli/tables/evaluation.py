@@ -28,8 +28,10 @@ Limits = tuple[float, float]
 )
 @click.argument("table", type=ANY_PATH)
 @click.argument("truth", type=ANY_PATH, required=False)
-@click.option("--lateral-nm", default=250.0, show_default=True, help="Largest lateral distance of a match, nm.")
-@click.option("--axial-nm", default=500.0, show_default=True, help="Largest axial distance of a match, nm.")
+@click.option("--lateral-nm", type=click.FloatRange(0, min_open=True), default=250.0, show_default=True,
+              help="Largest lateral distance of a match, nm.")  # fmt: skip
+@click.option("--axial-nm", type=click.FloatRange(0, min_open=True), default=500.0, show_default=True,
+              help="Largest axial distance of a match, nm.")  # fmt: skip
 @click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True,
               help="Algorithm that matches localizations to true emitters.")  # fmt: skip
 @click.option("--photons-min", default=0.0, show_default=True,
@@ -37,9 +39,18 @@ Limits = tuple[float, float]
 @click.option("--z-range-nm", type=LimitsType(),
               help="z range outside which emitters may be missed without penalty, nm.  [default: all]")  # fmt: skip
 @click.option(
-    "--border-nm", default=0.0, show_default=True, help="Ignore emitters this close to the edge of the field, nm."
+    "--border-nm",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Ignore emitters this close to the edge of the field, nm.",
 )
-@click.option("--field-nm", nargs=2, type=float, help="Extent of the field along x and y, nm; for --border-nm.")
+@click.option(
+    "--field-nm",
+    nargs=2,
+    type=click.FloatRange(0, min_open=True),
+    help="Extent of the field along x and y, nm; for --border-nm.",
+)
 @click.option(
     "--pixel-nm", type=click.FloatRange(0, min_open=True),
     help="Pixel size, nm; for sub-pixel bias and for csv truths in pixels.  [default: from the table]",

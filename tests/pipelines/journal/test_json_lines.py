@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import re
 import typing
 from pathlib import Path
 
@@ -184,3 +186,25 @@ def test_position_of_the_latest_event_of_a_kind_is_found(tmp_path: Path) -> None
     path.write_bytes(b"".join(lines))
     assert find_latest(path, RunStarted) == len(lines[0] + lines[1])
     assert find_latest(path, BlockDone) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("at", "NaN"), ("at", "Infinity"), ("read_s", "-Infinity"), ("rows", "1" * 30), ("attempts", "-" + "1" * 30)],
+)
+def test_numbers_that_cannot_be_counted_with_are_refused(name: str, value: str) -> None:
+    event = example(BlockDone)
+    line = re.sub(rf'"{name}":[^,}}]+', f'"{name}":{value}', format_event(event).decode())
+    assert value in line
+    with pytest.raises(ValueError, match="cannot be counted with"):
+        parse_event(line.encode())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes need POSIX")
+def test_a_pipe_in_place_of_a_file_of_events_does_not_block(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    os.mkfifo(path)
+    assert list(EventReader(path).read()) == []
+    assert find_latest(path, RunStarted) == 0
+    with pytest.raises(OSError, match="named pipe"):
+        read_events(path)

@@ -145,3 +145,21 @@ def test_record_that_is_not_a_json_object_is_refused(text: str, folder: RunFolde
         folder.read_record()
     with pytest.raises(InputError, match=r"run\.json .*; restore it, or repeat the same 'lls-decode run', .*\."):
         folder.read_run()
+
+
+SIZES_REFUSED = {"num_volumes": -1, "planes_per_volume": 0, "height": 0, "width": -5}
+
+
+@pytest.mark.parametrize(("name", "value"), [*SIZES_REFUSED.items(), ("created_at", 1e300), ("started_at", -1.0)])
+def test_sizes_and_times_that_no_run_has_are_refused(name: str, value: float) -> None:
+    values = make_record(Layout(6, 4, 40, 60)).to_dict()
+    (values if name in values else values["layout"])[name] = value
+    with pytest.raises(InputError, match="does not have the format of this version"):
+        RunRecord.from_dict(values, source="run.json")
+
+
+def test_more_blocks_than_a_run_can_have_are_refused() -> None:
+    """Counting them would not end."""
+    record = make_record(Layout(6, 4, 40, 60)).with_layout(Layout(10**30, 4, 40, 60))
+    with pytest.raises(InputError, match="more than 2,000,000 blocks; restore it"):
+        record.plan_blocks()

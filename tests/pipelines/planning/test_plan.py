@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from lls_decode.config import Camera, DetectionThresholds, EmccdCamera, PixelSize, ScmosCamera
-from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError, PlanError
+from lls_decode.errors import BundleError, ConfigError, InputError, LlsDecodeError, OutputError, PlanError
 from lls_decode.model.bundle import load_bundle, save_bundle
 from lls_decode.pipelines.planning.plan import differences, make_plan
 from tests.pipelines.conftest import CAMERA, HEIGHT, WIDTH, World, run_config, stage_scan, write_bundle, write_movie
@@ -256,3 +257,34 @@ def test_planning_and_status_need_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def volumes(world: World) -> Path:
+    """Write a folder with three stores of one volume each, and a link to it."""
+    for number in range(3):
+        write_volume(world.folder / "volumes" / f"v{number}.zarr")
+    (world.folder / "link").symlink_to("volumes")
+    return world.folder / "volumes"
+
+
+def write_volume(path: Path) -> None:
+    names = ("z", "y", "x")
+    shape = (8, HEIGHT, WIDTH)
+    zarr.create_array(path, shape=shape, chunks=shape, dtype="u2", dimension_names=names)[:] = 100
+
+
+@pytest.mark.parametrize("dataset", ["volumes/*.zarr", "link/*.zarr", "*/v*.zarr", "volumes", "link/"])
+@pytest.mark.parametrize("out", ["volumes", "link", "volumes/.", "link/../volumes", "volumes/v0.zarr/out"])
+def test_run_folders_among_the_stores_of_a_dataset_are_refused(
+    dataset: str, out: str, world: World, volumes: Path
+) -> None:
+    with pytest.raises(OutputError, match="results are never written"):
+        world.plan(world.folder / out, dataset=world.folder / dataset)
+
+
+def test_run_folders_that_a_pattern_would_match_are_refused(world: World, volumes: Path) -> None:
+    with pytest.raises(OutputError, match="would be taken for one of them"):
+        world.plan(volumes / "out.zarr", dataset=volumes / "*.zarr")
+    for out in (volumes / "out", world.folder / "out.zarr"):
+        assert world.plan(out, dataset=volumes / "*.zarr").out == out
