@@ -61,13 +61,14 @@ def build_threshold_chooser(config: TrainingConfig, *, emitters: int = _EMITTERS
             logger.warning("%s finds none of %d simulated emitters at any threshold", info.name, len(truth))
             return None
         best = trial.best(best.replace(confident=value) for value in _CONFIDENT) or best
-        best = trial.best((best, *(best.replace(square=value) for value in _ACCEPT if value >= best.accept))) or best
+        candidate, confident, accept = best.thresholds
+        best = trial.best((best, *(best.replace(square=value) for value in _ACCEPT if value >= accept))) or best
         curve = [_point(value, trial.score(best.replace(accept=value))) for value in _ACCEPT]
         published = PaperRule()
         return DetectionThresholds(
-            candidate=best.candidate,
-            confident=best.confident,
-            accept=best.accept,
+            candidate=candidate,
+            confident=confident,
+            accept=accept,
             square=best.square,
             curve=tuple(curve),
             published=_point(published.accept, trial.score(published)),
