@@ -24,9 +24,6 @@ from lls_decode.table.depth import has_depth
 from lls_decode.table.files import folder_beside, output_error
 
 Mode = Literal["gaussian", "histogram"]
-_MOST_SIDE_PX: Final = 1 << 24
-"""Largest side of a picture in pixels: 17 mm in pixels of 1 nm, more than any sensor sees. Each level of a pyramid
-takes time for every emitter, so a side that is larger by mistake takes hours."""
 _MOST_SIGMA_PX: Final = 1000.0
 """Largest sigma that is drawn, in pixels; time grows with it, and such a picture shows nothing."""
 
@@ -315,11 +312,6 @@ def _grid(
     if min(shape) < 1:
         raise ConfigError(
             f"A picture of {shape[2]} x {shape[1]} pixels of {pixel_nm:g} nm is empty; give larger limits."
-        )
-    if max(shape) > _MOST_SIDE_PX:
-        raise ConfigError(
-            f"A picture of {' x '.join(map(str, shape[::-1][: 3 if z_pixel_nm else 2]))} pixels is too large, expected "
-            f"at most {_MOST_SIDE_PX:,} along each axis; use larger pixels, or a part of the field."
         )
     axes = vertical + horizontal
     if z_pixel_nm is not None:

@@ -119,7 +119,11 @@ class TableWriter:
         self._num_waiting += table.num_rows
         self.rows += table.num_rows
         if self._num_waiting >= ROW_GROUP_ROWS:
-            self._flush(keep=self._num_waiting % ROW_GROUP_ROWS)
+            self._write(keep=self._num_waiting % ROW_GROUP_ROWS)
+
+    def flush(self) -> None:
+        """Write all rows taken so far; the last row group is shorter."""
+        self._write(keep=0)
 
     def finish(self) -> None:
         """Write the remaining rows, as a shorter row group, and the footer; afterwards the file is complete.
@@ -127,11 +131,11 @@ class TableWriter:
         The end of `table_writer` does this, too. A command that writes several tables finishes all of them before the
         first appears, so that a full disk leaves none of them without the others.
         """
-        self._flush(keep=0)
+        self.flush()
         self._parquet.close()
         self._file.close()
 
-    def _flush(self, *, keep: int) -> None:
+    def _write(self, *, keep: int) -> None:
         if self._num_waiting == 0:
             return
         table = pa.concat_tables(self._waiting)

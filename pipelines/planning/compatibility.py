@@ -73,7 +73,7 @@ def check_compatibility(config: ResolvedRunConfig, layout: Layout, info: BundleI
         raise BundleError(
             f"The data have pixels of {pixel_words(pixel)}, model {info.name} was trained for "
             f"{pixel_words(info.pixel_size)} (2 % are tolerated); use a model trained for this pixel size, or "
-            f"correct pixel_size (with {TRUST} if the metadata of the dataset are wrong)."
+            f"set pixel_size (with {TRUST} if the metadata of the dataset are wrong)."
         )
     return [*_check_noise_map(camera, info), *_check_context(layout, info, geometry, pixel)]
 

@@ -103,7 +103,7 @@ def write_pieces(path: Path, *, group_rows: int | None = None, **columns: Any) -
         step = group_rows or length
         for start in range(0, length, step):
             writer.write(rows.slice(start, step))
-            writer.finish()
+            writer.flush()
     return path
 
 

@@ -21,7 +21,7 @@ def write(path: Path, *, group_rows: int | None = None, about: TableMetadata | N
         step = group_rows or length
         for start in range(0, length, step):
             writer.write(rows.slice(start, step))
-            writer.finish()
+            writer.flush()
     return path
 
 

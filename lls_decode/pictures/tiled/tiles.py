@@ -26,6 +26,9 @@ Shape = tuple[int, int, int]
 
 TRUNCATE: Final = 3.5
 """Cutoff of a Gaussian in sigmas; the remaining weights add up to 1."""
+_MOST_SIDE_PX: Final = 1 << 24
+"""Largest side of a picture in pixels: 17 mm in pixels of 1 nm, more than any sensor sees. Each level of a pyramid
+takes time for every emitter, so a side that is larger by mistake takes hours."""
 _KEYS_IN_MEMORY: Final = 1 << 22
 
 
@@ -186,7 +189,7 @@ class TiledCanvas:
         Raises
         ------
         ConfigError
-            The picture has more pixels than can be numbered.
+            The picture has too many pixels along an axis, or more than can be numbered.
         """
         self.tiling = tiling
         self.num_drawn = 0
@@ -194,10 +197,11 @@ class TiledCanvas:
         self._sigmas_px = tuple(sigmas_px)
         self._num_levels = max(1, len(self._sigmas_px))
         self._span = tiling.area * self._num_kinds
-        if tiling.num_tiles * self._num_levels * self._span >= 1 << 62:
-            _, height, width = tiling.shape
+        if max(tiling.shape) > _MOST_SIDE_PX or tiling.num_tiles * self._num_levels * self._span >= 1 << 62:
+            size = " x ".join(str(length) for length in tiling.shape[::-1] if length > 1)
             raise ConfigError(
-                f"A picture of {width} x {height} pixels is too large; use larger pixels, or a part of the field."
+                f"A picture of {size} pixels is too large, expected at most {_MOST_SIDE_PX:,} along each axis; use "
+                "larger pixels, or a part of the field."
             )
         self._buckets = Buckets(spill, span=self._span)
 
