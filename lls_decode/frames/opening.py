@@ -46,6 +46,7 @@ class _Opened:
     array: ZarrArray
     keys: Keys
     image: Image
+    node: Node | None
 
 
 def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSource:
@@ -81,8 +82,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         for each in (path, *paths):
             note_read(each)
     first = _open(paths[0], config.array, storage)
-    node = read_node(first.keys, first.image.array)
-    _check_array(first, node)
+    _check_array(first)
     axes, names, notes = settle_axes(
         first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path, storage)
     )
@@ -96,7 +96,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
     _check_alike(paths, first, storage)
     dtype = first.array.dtype.newbyteorder("=")
     sampled = [first if i == 0 else _open_like(paths[i], first, storage) for i in (0, len(paths) // 2, len(paths) - 1)]
-    documents = [*(node.documents if node else ()), dict(first.image.scale_nm)]
+    documents = [*(first.node.documents if first.node else ()), dict(first.image.scale_nm)]
     samples = list(sample_chunks([(item.array, item.keys, item.image.array) for item in sampled], frame_map))
     scale = first.image.scale_nm
     source = FrameSource(
@@ -143,7 +143,13 @@ def _open(path: str, array: str | None, storage: StorageConfig) -> _Opened:
     image = select_image(keys, array)
     if not image.array:
         image = image_around(keys) or image
-    return _Opened(open_stored(keys, image.array), keys, image)
+    node = read_node(keys, image.array)
+    if node is not None and node.has_empty_chunks:
+        raise InputError(
+            f"{keys.name}, array {image.array or '(root)'}, states chunks or shards with a size below 1, expected at "
+            "least 1; restore its metadata."
+        )
+    return _Opened(open_stored(keys, image.array), keys, image, node)
 
 
 def stated_angle_deg(keys: Keys, image: Image) -> float | None:
@@ -166,10 +172,10 @@ def _open_like(path: str, first: _Opened, storage: StorageConfig) -> _Opened:
             f"{path} has no array {first.image.array or 'at its root'}, but {first.keys.name} has; all stores of a "
             "dataset must be alike: select matching stores by a pattern in quotes."
         )
-    return _Opened(open_stored(keys, first.image.array), keys, first.image)
+    return _Opened(open_stored(keys, first.image.array), keys, first.image, node)
 
 
-def _check_array(opened: _Opened, node: Node | None) -> None:
+def _check_array(opened: _Opened) -> None:
     array, where = opened.array, f"{opened.keys.name}, array {opened.image.array or '(root)'},"
     if array.dtype.kind not in "uif":
         raise InputError(
@@ -177,12 +183,8 @@ def _check_array(opened: _Opened, node: Node | None) -> None:
             "another array with --array."
         )
     chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
-    if 0 in (array.shards or ()):
-        raise InputError(f"{where} has shards of the impossible shape {array.shards}; restore its metadata.")
     if min(array.shape, default=0) < 0 or math.prod(array.shape) > MOST_PIXELS:
         raise InputError(f"{where} has the impossible shape {array.shape}; restore its metadata.")
-    if node is not None and node.has_empty_chunks:
-        raise InputError(f"{where} states chunks with a size below 1, expected at least 1; restore its metadata.")
     if not 0 < chunk_bytes <= MOST_CHUNK_BYTES:
         raise InputError(
             f"{where} has chunks of shape {array.chunks}, {chunk_bytes:,} bytes each, expected 1 to "

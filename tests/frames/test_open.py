@@ -542,5 +542,5 @@ def test_chunks_of_no_frames_are_refused(tmp_path, zarr_format):
     stated = json.loads(file.read_text())
     (stated["chunk_grid"]["configuration"]["chunk_shape"] if zarr_format == 3 else stated["chunks"])[0] = 0
     file.write_text(json.dumps(stated))
-    with pytest.raises(InputError, match="states chunks with a size below 1"):
+    with pytest.raises(InputError, match="states chunks or shards with a size below 1"):
         open_source(tmp_path / "a", InputConfig(axes="tyx"))
