@@ -40,7 +40,14 @@ from lls_decode.config.detection import (
     PaperRule,
     ThresholdScore,
 )
-from lls_decode.config.geometry import CameraPixel, Geometry, PixelSize, Positions, check_camera_pixel
+from lls_decode.config.geometry import (
+    CameraPixel,
+    Geometry,
+    PixelSize,
+    Positions,
+    check_camera_pixel,
+    stated_pixel_size,
+)
 from lls_decode.config.microscope import with_microscope
 from lls_decode.config.movie import Cell, Homogeneous, MovieConfig, Structure
 from lls_decode.config.network import CROWD_RADIUS_PX, RECEPTIVE_RADIUS_PX, STRIDE, NetworkConfig, Scaling
@@ -160,5 +167,6 @@ __all__ = [
     "load_run_config",
     "parse",
     "recorded_training",
+    "stated_pixel_size",
     "with_microscope",
 ]

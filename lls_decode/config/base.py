@@ -114,7 +114,7 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def is_usual(value: float) -> bool:
-    """Return whether a finite number is 0, or neither too large nor too small to compute with."""
+    """Return whether a number is 0, or neither too large nor too small to compute with; NaN and infinity are not."""
     return value == 0 or _SMALLEST_NUMBER <= abs(value) <= _LARGEST_NUMBER
 
 

@@ -35,7 +35,7 @@ class PixelSize(Config):
 
 def stated_pixel_size(x_nm: float | None, y_nm: float | None) -> PixelSize | None:
     """Return the pixel size that a file states; None if it is absent or impossible (zero, negative, NaN, infinite)."""
-    if x_nm is None or y_nm is None or not all(0 < side < math.inf and is_usual(side) for side in (x_nm, y_nm)):
+    if x_nm is None or y_nm is None or not all(side > 0 and is_usual(side) for side in (x_nm, y_nm)):
         return None
     return PixelSize(x_nm=x_nm, y_nm=y_nm)
 

@@ -200,6 +200,11 @@ class TrainingConfig(Config):
     """Restarting of collapsed trainings. None: a training fails at once when its loss is not finite."""
 
     @property
+    def portable_precision(self) -> Literal["auto", "float32", "bfloat16"]:
+        """`precision` for another training, maybe on other hardware: ``auto`` in place of bfloat16."""
+        return "auto" if self.precision == "bfloat16" else self.precision
+
+    @property
     def mean_density_per_um2(self) -> float:
         """Mean number of targets per square micrometre and training frame."""
         emitters = self.simulation.emitters

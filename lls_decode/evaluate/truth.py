@@ -19,7 +19,7 @@ from lls_decode.documents import read_head
 from lls_decode.emitters import Emitters
 from lls_decode.errors import TableError
 from lls_decode.outputs import note_read
-from lls_decode.table import read_emitters
+from lls_decode.table import LARGEST_FRAME, read_emitters
 from lls_decode.table.csv_layouts import CHALLENGE, THUNDERSTORM, CsvHead, CsvLayout, read_header, read_numbers
 
 Floats = npt.NDArray[np.float64]
@@ -37,8 +37,6 @@ _NAIRR = CsvLayout(
 _LAYOUTS = (CHALLENGE, _NAIRR, THUNDERSTORM)
 _OURS = ("frame", "x_nm", "y_nm")
 _MOST_HEADER_LINES = 20
-_MOST_FRAMES = 1 << 32
-"""Number of frames that a dataset can have; larger numbers are no frames, and overflow."""
 
 
 def read_truth(path: str | Path, *, pixel_nm: float | None = None, first_frame: int | None = None) -> Emitters:
@@ -137,7 +135,7 @@ def _header(path: Path) -> CsvHead:
 
 def _frames(path: Path, number: Floats, *, first: int, given: int | None) -> npt.NDArray[np.int64]:
     """Return frames counted from 0; refuse frames before the first one, unless the user gave the first one's number."""
-    bad = ~((np.abs(number) < _MOST_FRAMES) & (number == np.trunc(number)))
+    bad = ~((np.abs(number) <= LARGEST_FRAME) & (number == np.trunc(number)))
     if given is None:
         bad |= number < first
     if bad.any():

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from lls_decode.addresses import is_address, resolve_dataset
-from lls_decode.config import InputConfig, StorageConfig
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import InputConfig, StorageConfig, stated_pixel_size
 from lls_decode.errors import ChunkError, FrameValueError, InputError
 from lls_decode.frames.diagnostics.symptoms import has_wedge
 from lls_decode.frames.identity import identify, sample_chunks
@@ -143,7 +142,11 @@ def _open(path: str, array: str | None, storage: StorageConfig) -> _Opened:
     image = select_image(keys, array)
     if not image.array:
         image = image_around(keys) or image
-    node = read_node(keys, image.array)
+    return _open_array(keys, image, read_node(keys, image.array))
+
+
+def _open_array(keys: Keys, image: Image, node: Node | None) -> _Opened:
+    """Open an array whose metadata have been read."""
     if node is not None and node.has_empty_chunks:
         raise InputError(
             f"{keys.name}, array {image.array or '(root)'}, states chunks or shards with a size below 1, expected at "
@@ -172,7 +175,7 @@ def _open_like(path: str, first: _Opened, storage: StorageConfig) -> _Opened:
             f"{path} has no array {first.image.array or 'at its root'}, but {first.keys.name} has; all stores of a "
             "dataset must be alike: select matching stores by a pattern in quotes."
         )
-    return _Opened(open_stored(keys, first.image.array), keys, first.image, node)
+    return _open_array(keys, first.image, node)
 
 
 def _check_array(opened: _Opened) -> None:

@@ -9,11 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lls_decode.errors import TableError
-from lls_decode.table import CHANNEL_COLUMN, TableMetadata, iter_tables, read_metadata, read_schema
+from lls_decode.table import CHANNEL_COLUMN, LARGEST_FRAME, TableMetadata, iter_tables, read_metadata, read_schema
 
 Integers = npt.NDArray[np.int64]
-
-_LARGEST_FRAME = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,10 @@ class Member:
 
     def check_frames(self, first_frame: int) -> None:
         """Refuse a table whose frame numbers would be too large after its first frame is moved to ``first_frame``."""
-        if first_frame + self.num_frames - 1 > _LARGEST_FRAME:
+        if first_frame + self.num_frames - 1 > LARGEST_FRAME:
             raise TableError(
                 f"{self.path} would end at frame {first_frame + self.num_frames - 1}, but the largest number is "
-                f"{_LARGEST_FRAME}; join fewer tables."
+                f"{LARGEST_FRAME}; join fewer tables."
             )
 
 

@@ -100,9 +100,13 @@ def candidate_maps(probability_NYX: Tensor, rule: DetectionRule) -> tuple[Tensor
 
     The rule must have all its thresholds.
     """
-    if isinstance(rule, AuthorsRule):
-        return _authors_maps(probability_NYX, rule)
-    return _paper_maps(probability_NYX, rule)
+    found, summed = _find(probability_NYX, rule)
+    return found, summed.clamp_max(1.0)
+
+
+def _find(p: Tensor, rule: DetectionRule) -> tuple[Tensor, Tensor]:
+    """Return the maps of `candidate_maps`, with sums that may exceed 1."""
+    return _authors_maps(p, rule) if isinstance(rule, AuthorsRule) else _paper_maps(p, rule)
 
 
 def _paper_maps(p: Tensor, rule: PaperRule | ModelRule) -> tuple[Tensor, Tensor]:
@@ -110,22 +114,19 @@ def _paper_maps(p: Tensor, rule: PaperRule | ModelRule) -> tuple[Tensor, Tensor]
     up, down = padded[:, :-2, 1:-1], padded[:, 2:, 1:-1]
     left, right = padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]
     is_maximum = (p > up) & (p > left) & (p >= down) & (p >= right)
-    integrated = p + up + down + left + right
+    summed = p + up + down + left + right
     candidate, confident, accept = rule.thresholds
     is_candidate = (p > confident) | ((p > candidate) & is_maximum)
-    found, integrated = is_candidate & (integrated > accept), integrated.clamp_max(1.0)
+    found = is_candidate & (summed > accept)
     if isinstance(rule, PaperRule) or rule.square is None:
-        return found, integrated
+        return found, summed
     square = max(rule.square, accept)
-    pixels_K3 = (
-        is_maximum & (p > square / 4) & ~found
-    ).nonzero()  # the largest of four has at least a quarter of the sum
-    return _add_divided(p, pixels_K3, found, integrated, square)
+    # the largest of four pixels has at least a quarter of their sum
+    pixels_K3 = (is_maximum & (p > square / 4) & ~found).nonzero()
+    return _add_divided(p, pixels_K3, found, summed, square)
 
 
-def _add_divided(
-    p: Tensor, pixels_K3: Tensor, found: Tensor, integrated: Tensor, square: float
-) -> tuple[Tensor, Tensor]:
+def _add_divided(p: Tensor, pixels_K3: Tensor, found: Tensor, summed: Tensor, square: float) -> tuple[Tensor, Tensor]:
     """Add emitters whose probability is divided among 2 x 2 pixels to the maps of the paper's rule.
 
     ``pixels_K3`` are window, row and column of the pixels that may be added.
@@ -141,24 +142,24 @@ def _add_divided(
     is_maximum_K = (own_K1 > p_K9[:, :4]).all(dim=1) & (own_K1 >= p_K9[:, 5:]).all(dim=1)
     added_K = is_maximum_K & (largest_K > square) & ~found_K33.flatten(1).any(dim=1)
     places = pixels_K3[added_K].unbind(dim=1)
-    summed = torch.maximum(integrated[places], largest_K[added_K].clamp_max(1.0))
-    return found.index_put(places, found.new_ones(())), integrated.index_put(places, summed)
+    larger = torch.maximum(summed[places], largest_K[added_K].clamp_max(1.0))
+    return found.index_put(places, found.new_ones(())), summed.index_put(places, larger)
 
 
 def _authors_maps(p: Tensor, rule: AuthorsRule) -> tuple[Tensor, Tensor]:
     is_maximum = (p > rule.raw_th) & (p == F.max_pool2d(p, 3, stride=1, padding=1))
-    integrated = _with_neighbours(p)
-    return (is_maximum | (p > _AUTHORS_CONFIDENT)) & (integrated >= rule.raw_th), integrated.clamp_max(1.0)
+    summed = _with_neighbours(p)
+    return (is_maximum | (p > _AUTHORS_CONFIDENT)) & (summed >= rule.raw_th), summed
 
 
-def crowding_maps(p: Tensor, integrated: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `Detections.near` and `Detections.crowd` for every pixel, each (N, Y, X), from ``integrated`` as well.
+def crowding_maps(p: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `Detections.near` and `Detections.crowd` for every pixel, each (N, Y, X).
 
-    Sums are computed in the same order for all pixels, so that the division of frames into tiles does not change them.
+    ``own`` is the summed probability of a detection in each pixel, and is not part of either. Sums are computed in the
+    same order for all pixels, so that the division of frames into tiles does not change them.
     """
     near_rows, crowd_rows = _box_sums(p, dim=2)
     near, crowd = _box_sums(near_rows, dim=1)[0], _box_sums(crowd_rows, dim=1)[1]
-    own = torch.maximum(_with_neighbours(p), integrated)
     return (near - own).clamp_min(0.0), (crowd - own).clamp_min(0.0)
 
 
@@ -188,9 +189,9 @@ def detect_on_device(maps: OutputMaps | SparseMaps, rule: DetectionRule) -> Tens
     float64 represents the indices exactly, so that one tensor, and one transfer, can hold all columns.
     """
     probability = maps.probability
-    found, integrated = candidate_maps(probability, rule)
+    found, own = _find(probability, rule)
     pixels_P3 = found.nonzero()
     values = maps.at(pixels_P3)
-    summed = (integrated, *crowding_maps(probability, integrated))
-    columns = [*(each[pixels_P3.unbind(dim=1)] for each in summed), *(getattr(values, name) for name in _MAPS)]
+    prob, near, crowd = (each[pixels_P3.unbind(dim=1)] for each in (own, *crowding_maps(probability, own)))
+    columns = [prob.clamp_max(1.0), near, crowd, *(getattr(values, name) for name in _MAPS)]
     return torch.cat([pixels_P3.double().T, torch.stack(columns).double()])

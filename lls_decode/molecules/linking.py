@@ -9,7 +9,7 @@ memory, so memory does not grow with the table.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from lls_decode.molecules.sightings import Sightings
 from lls_decode.molecules.tracks import Finished, Tracks, number_chains
 from lls_decode.outputs import in_place
 from lls_decode.table import (
+    LARGEST_FRAME,
     ROW_GROUP_ROWS,
     TableMetadata,
     count_rows,
@@ -41,8 +42,6 @@ Integers = npt.NDArray[np.int64]
 MOLECULES = "molecules.parquet"
 _STEP = "link"
 _SUMMED = ("photons", "phot_sig", "bg", "prob")
-_MOST_FRAMES: Final = 1 << 32
-"""Number of frames and volumes that a table can have, since their numbers have 32 bits; no gap is longer."""
 _NEEDED = ("frame", "x_nm", "y_nm", "xs_nm", "ys_nm", "zs_nm")
 
 
@@ -188,7 +187,7 @@ class _Linker:
         self._along_planes_3L = correlation_of(model, "plane")
         self._tracks = Tracks(
             gate,
-            gap=min(volume_gap if self.planes_per_volume > 1 else gap, _MOST_FRAMES),
+            gap=min(volume_gap if self.planes_per_volume > 1 else gap, LARGEST_FRAME),
             correlation_3L=correlation_of(model, "time"),
         )
 

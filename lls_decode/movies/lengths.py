@@ -1,6 +1,5 @@
 """Conversion of lengths from the units used in files to nanometres."""
 
-import math
 import re
 
 from lls_decode.config import PixelSize
@@ -44,7 +43,7 @@ def length_nm(value: object, unit: str) -> float | None:
         number = abs(float(value))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
-    if factor is None or number in (0.0, 1.0) or not (0 < number * factor < math.inf and is_usual(number * factor)):
+    if factor is None or number in (0.0, 1.0) or not (number * factor > 0 and is_usual(number * factor)):
         return None
     return float(f"{number * factor:.10g}")
 

@@ -20,6 +20,7 @@ from lls_decode.table.reading import (
 from lls_decode.table.schema import (
     CHANNEL_COLUMN,
     COLUMNS,
+    LARGEST_FRAME,
     MOLECULES_VERSION,
     ROW_GROUP_ROWS,
     SAMPLE_COLUMNS,
@@ -43,6 +44,7 @@ from lls_decode.table.sorting import sorted_aside
 __all__ = [
     "CHANNEL_COLUMN",
     "COLUMNS",
+    "LARGEST_FRAME",
     "MOLECULES_VERSION",
     "ROW_GROUP_ROWS",
     "SAMPLE_COLUMNS",

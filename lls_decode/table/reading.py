@@ -20,6 +20,7 @@ from lls_decode.errors import TableError
 from lls_decode.outputs import note_read
 from lls_decode.table.metadata import KEY, TableMetadata, has_metadata
 from lls_decode.table.restoring import restored, restored_schema
+from lls_decode.table.schema import LARGEST_FRAME
 from lls_decode.table.shards import UNREADABLE
 
 _LIKE: ContextVar[Path | None] = ContextVar("lls_decode_like", default=None)
@@ -130,8 +131,8 @@ def read_emitters(path: str | Path) -> Emitters:
             raise TableError(f"{path} has column {name} of type {table[name].type}, expected numbers.")
     values = {name: np.asarray(table[name].to_numpy()) for name in present}
     frame = values["frame"]
-    if table["frame"].null_count or not np.all((frame == np.trunc(frame)) & (frame >= 0) & (frame < 1 << 32)):
-        raise TableError(f"{path} has rows whose frame is not a whole number from 0 to 4294967295; remove them.")
+    if table["frame"].null_count or not np.all((frame == np.trunc(frame)) & (frame >= 0) & (frame <= LARGEST_FRAME)):
+        raise TableError(f"{path} has rows whose frame is not a whole number from 0 to {LARGEST_FRAME}; remove them.")
     if molecule:
         values["id"] = np.asarray(table[molecule].fill_null(-1).to_numpy())
     return Emitters.from_columns(values)

@@ -19,6 +19,8 @@ VERSIONS: Final = {"localizations": TABLE_VERSION, "molecules": MOLECULES_VERSIO
 ROW_GROUP_ROWS: Final = 262_144
 
 SORT_COLUMNS: Final = ("volume", "plane", "y_nm", "x_nm")
+LARGEST_FRAME: Final = 2**32 - 1
+"""Largest number of a frame or volume, which has 32 bits in a table."""
 
 
 @dataclass(frozen=True)

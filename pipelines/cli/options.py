@@ -47,6 +47,20 @@ def site_options(command: Command) -> Command:
     return command
 
 
+def match_options(command: Command) -> Command:
+    """Add ``--lateral-nm`` and ``--axial-nm``, the largest distances of a match, to a command."""
+    for name, default in (("axial", 500.0), ("lateral", 250.0)):
+        option = click.option(
+            f"--{name}-nm",
+            type=click.FloatRange(0, min_open=True),
+            default=default,
+            show_default=True,
+            help=f"Largest {name} distance of a match, nm.",
+        )
+        command = option(command)
+    return command
+
+
 set_option = click.option(
     "--set",
     "changes",

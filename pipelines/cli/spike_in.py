@@ -8,7 +8,7 @@ from lls_decode.config import RunConfig, load_run_config
 from lls_decode.models import find_bundle
 
 from .guarding import OutputFolder
-from .options import changed, echo, echo_json, json_option, progress_bar, set_option
+from .options import changed, echo, echo_json, json_option, match_options, progress_bar, set_option
 from .parameters import ANY_PATH, MODEL
 
 
@@ -47,10 +47,7 @@ from .parameters import ANY_PATH, MODEL
     show_default=True,
     help="Seed of the added emitters and of the choice of frames.",
 )
-@click.option("--lateral-nm", type=click.FloatRange(0, min_open=True), default=250.0, show_default=True,
-              help="Largest lateral distance of a match, nm.")  # fmt: skip
-@click.option("--axial-nm", type=click.FloatRange(0, min_open=True), default=500.0, show_default=True,
-              help="Largest axial distance of a match, nm.")  # fmt: skip
+@match_options
 @json_option
 def spike_in(
     dataset: str,

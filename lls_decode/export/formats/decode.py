@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode import __version__
-from lls_decode.config import PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.documents import parse_json
 from lls_decode.errors import TableError
 from lls_decode.export.foreign.foreign_table import Columns as ForeignColumns

@@ -18,8 +18,7 @@ import numpy.typing as npt
 import yaml
 
 from lls_decode import __version__
-from lls_decode.config import PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.documents import parse_json, read_yaml_documents
 from lls_decode.errors import TableError
 from lls_decode.export.field import DatasetSize, Field

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode import __version__
-from lls_decode.config import Camera, PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import Camera, PixelSize, stated_pixel_size
 from lls_decode.errors import ConfigError, TableError
 from lls_decode.export.field import DatasetSize, Field
 from lls_decode.export.foreign.foreign_table import Columns, FileHead, ForeignTable, slices

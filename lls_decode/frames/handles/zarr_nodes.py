@@ -14,8 +14,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import LocalStore, ZipStore
 
-from lls_decode.config import InputConfig
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import InputConfig, stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.mapping.settling import chunk_notes, map_frames, settle_axes

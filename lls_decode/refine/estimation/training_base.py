@@ -110,9 +110,8 @@ def derive_training(
         "low": _round(min(background.low, (1 - _LEAST_SPREAD) * background.median)),
         "high": _round(max(background.high, (1 + _LEAST_SPREAD) * background.median)),
     }
-    # the base may have been trained on other hardware
-    precision = "auto" if known.precision == "bfloat16" else known.precision
-    return known.replace(simulation=s.replace(emitters=emitters, background=ranges), precision=precision)
+    simulation = s.replace(emitters=emitters, background=ranges)
+    return known.replace(simulation=simulation, precision=known.portable_precision)
 
 
 def remarks_on_density(density: Density, base: TrainingConfig) -> list[str]:

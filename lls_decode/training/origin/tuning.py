@@ -54,7 +54,7 @@ def tuning_config(parent: str | Path, *, psf: str | Path | None = None) -> Train
         restart=config.restart if config.restart and config.restart.after_steps <= _STEPS else None,
         early_stop=None,
         schedule="one-cycle",
-        precision="auto" if config.precision == "bfloat16" else config.precision,  # the hardware may be another
+        precision=config.portable_precision,
     )
     return config if psf is None else with_psf(config, psf, origin=info.name)
 

@@ -8,7 +8,15 @@ import click
 from lls_decode.axes import IndexRange
 from lls_decode.errors import ConfigError
 from lls_decode.pipelines.cli.guarding import OutputPath
-from lls_decode.pipelines.cli.options import echo, echo_json, echo_score, json_option, like_option, square_pixel
+from lls_decode.pipelines.cli.options import (
+    echo,
+    echo_json,
+    echo_score,
+    json_option,
+    like_option,
+    match_options,
+    square_pixel,
+)
 from lls_decode.pipelines.cli.parameters import ANY_PATH, MODEL, IndexRangeType, LimitsType
 
 if TYPE_CHECKING:
@@ -28,10 +36,7 @@ Limits = tuple[float, float]
 )
 @click.argument("table", type=ANY_PATH)
 @click.argument("truth", type=ANY_PATH, required=False)
-@click.option("--lateral-nm", type=click.FloatRange(0, min_open=True), default=250.0, show_default=True,
-              help="Largest lateral distance of a match, nm.")  # fmt: skip
-@click.option("--axial-nm", type=click.FloatRange(0, min_open=True), default=500.0, show_default=True,
-              help="Largest axial distance of a match, nm.")  # fmt: skip
+@match_options
 @click.option("--method", type=click.Choice(["greedy", "hungarian"]), default="greedy", show_default=True,
               help="Algorithm that matches localizations to true emitters.")  # fmt: skip
 @click.option("--photons-min", default=0.0, show_default=True,

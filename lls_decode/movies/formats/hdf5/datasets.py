@@ -4,8 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lls_decode.config import PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library, missing_frames

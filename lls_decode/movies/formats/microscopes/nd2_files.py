@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints

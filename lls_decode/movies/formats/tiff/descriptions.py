@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from lls_decode.config import PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.documents import parse_json
 from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, SHAPED, Pages
 from lls_decode.movies.lengths import is_unknown, length_nm, square

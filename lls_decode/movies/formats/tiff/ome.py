@@ -10,8 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from lls_decode.config import PixelSize
-from lls_decode.config.geometry import stated_pixel_size
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.documents import DocumentError, read_text
 from lls_decode.errors import InputError
 from lls_decode.movies.formats.tiff.pages import Ints
