@@ -32,6 +32,8 @@ MOST_YAML_VALUES: Final = 100_000
 """Largest number of values of a YAML document, counting values repeated by aliases each time."""
 MOST_LEVELS: Final = 100
 """Largest depth of nesting; documents of lls-decode have ten levels, and pydantic fails at 200."""
+_PIECE_BYTES: Final = 1 << 16
+"""Number of bytes read at once, because Python reserves memory for all bytes of a call, also of a short file."""
 _LONGEST_NUMBER: Final = 1000
 """Largest number of characters of a number in YAML, because conversion time grows with the square of the length."""
 
@@ -104,11 +106,13 @@ def read_bytes(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> bytes:
     DocumentError
         The file has more than ``most`` bytes.
     """
+    data = bytearray()
     with open_regular_file(path) as file:
-        data = file.read(most + 1)
+        while len(data) <= most and (piece := file.read(_PIECE_BYTES)):
+            data += piece
     if len(data) > most:
         raise DocumentError(f"it has more than {most / 1e6:.0f} MB, which no file of its kind has")
-    return data
+    return bytes(data)
 
 
 def read_text(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> str:
