@@ -6,7 +6,8 @@ The runs use one worker on this machine. Figures of each run:
 
 share_of_network     speed of the run divided by the speed of the network path alone, which is measured before and after
                      the run: the same frames through `Localizer.run` in one process with the same threads
-start_s              time for importing torch and loading the model, which does not depend on the length
+start_s              time in which the worker imports torch, examines its device and loads the model, which does not
+                     depend on the length
 share_without_start  ``share_of_network`` without ``start_s``
 cpu_share            the same ratio for the worker's CPU-seconds, which depend less on other programs
 cpu_share_of_more    the same ratio for the additional CPU-seconds compared with the next shorter run, which excludes
@@ -36,8 +37,7 @@ from lls_decode.blocks import plan_blocks
 from lls_decode.cluster.site import connect
 from lls_decode.config import ComputeConfig, ExecutionConfig, MovieConfig, load, load_run_config
 from lls_decode.models import find_bundle, find_config
-from lls_decode.pipelines.journal.events import BlockDone
-from lls_decode.pipelines.journal.folder import RunFolder
+from lls_decode.pipelines.journal.events import BlockDone, Event, RunStarted, WorkersExamined
 from lls_decode.pipelines.planning.plan import Plan, make_plan
 from lls_decode.pipelines.running.run import run
 from lls_decode.pipelines.running.tasks import resolve_threads
@@ -86,10 +86,11 @@ def main() -> None:
 def measure(plan: Plan, elsewhere: ProcessPoolExecutor, shorter: tuple[int, float]) -> dict[str, Any]:
     """Measure one run, and the network path alone before and after the run."""
     network = [elsewhere.submit(network_speed, plan).result()]
+    events: list[Event] = []
     with connect("local", workers=1) as client:
         before = cpu_seconds(client)
         began = time.perf_counter()
-        result = run(plan, client)
+        result = run(plan, client, listeners=[events.append])
         wall = time.perf_counter() - began
         after = cpu_seconds(client)
         worker_mb = max(usage.ru_maxrss for usage in client.run(getrusage, RUSAGE_SELF).values()) / 1024
@@ -98,8 +99,10 @@ def measure(plan: Plan, elsewhere: ProcessPoolExecutor, shorter: tuple[int, floa
     alone_s, alone_cpu_s = (frames * (one + other) / 2 for one, other in zip(*network, strict=True))
     client_cpu_s, worker_cpu_s = (now - then for now, then in zip(after, before, strict=True))
     status = read_status(plan.out)
-    ledger, _ = RunFolder(plan.out).read_ledger()
-    start_s = sum(event.start_s for event in ledger if isinstance(event, BlockDone))
+    [started] = (event for event in events if isinstance(event, RunStarted))
+    [examined] = (event for event in events if isinstance(event, WorkersExamined))
+    loading_s = sum(event.start_s for event in events if isinstance(event, BlockDone))
+    start_s = examined.at - started.at + loading_s
     return {
         "frames": frames,
         "rows": result.rows,
