@@ -200,7 +200,7 @@ def test_binned_pixels_are_larger(tmp_path):
 
 def test_settings_without_a_sweep_are_refused(tmp_path):
     (tmp_path / "Settings.txt").write_text("Date :\t10/7/2016\n")
-    with pytest.raises(InputError, match="does not describe the sweep of channel 0.*move it elsewhere"):
+    with pytest.raises(InputError, match=r"does not describe the sweep of channel 0.*move it elsewhere"):
         read_settings(tmp_path / "Settings.txt")
 
 
