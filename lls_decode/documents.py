@@ -127,14 +127,17 @@ def read_text(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> str:
 
 
 def read_loose_text(path: str | Path) -> str:
-    """Read a text file of a microscope's settings; bytes that are not UTF-8 become U+FFFD.
+    """Read a text file of a microscope's settings; bytes that are not text become U+FFFD.
+
+    The encoding is UTF-8, or the one that a byte order mark states.
 
     Raises
     ------
     OSError, DocumentError
         The file cannot be read, is not a regular file, or is larger than `MOST_TEXT_BYTES`.
     """
-    return read_bytes(path, most=MOST_TEXT_BYTES).decode("utf-8", errors="replace")
+    data = read_bytes(path, most=MOST_TEXT_BYTES)
+    return data.decode(_encoding(data), errors="replace")
 
 
 def read_head(path: str | Path) -> str:
@@ -154,9 +157,14 @@ def read_head(path: str | Path) -> str:
     return decode_text(data)
 
 
+def _encoding(data: bytes) -> str:
+    """Return the encoding that the byte order mark of a text states; UTF-8 without a mark."""
+    return next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
+
+
 def decode_text(data: bytes) -> str:
     """Decode bytes as text, as `read_text`."""
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
+    encoding = _encoding(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:

@@ -183,6 +183,30 @@ def test_names_that_agree_with_the_guessed_axes_are_accepted(names, tmp_path):
     assert any("axes assumed to be tzyx" in note for note in source.notes)
 
 
+SPELLED = {
+    "size of each axis": (["depth", "time", "height", "width"], (Z, T, Y, X)),
+    "units": (["z_um", "t_ms", "y_um", "x_um"], (Z, T, Y, X)),
+    "units in brackets": (["z (µm)", "t [s]", "y (px)", "x (px)"], (Z, T, Y, X)),
+    "words for axis": (["axis_z", "axis_t", "y axis", "x axis"], (Z, T, Y, X)),
+}
+
+
+@pytest.mark.parametrize(("names", "shape"), SPELLED.values(), ids=SPELLED)
+@pytest.mark.parametrize("writer", [by_dimension_names, by_xarray])
+def test_axes_are_known_by_words_for_sizes_and_with_units(writer, names, shape, tmp_path):
+    source = open_source(writer(tmp_path / "a.zarr", counts(shape), names))
+    assert source.frame_map.axes == "ztyx"
+    assert source.layout == Layout(T, Z, Y, X)
+
+
+@pytest.mark.parametrize("names", [["first", "second", "third"], ["depth of focus", "lines", "samples"]])
+def test_words_that_are_no_names_of_axes_are_refused_and_axes_can_be_given(names, tmp_path):
+    path = by_dimension_names(tmp_path / "a.zarr", counts((Z, Y, X)), names)
+    with pytest.raises(InputError, match=f"{names[0]}.*name the axes with --axes"):
+        open_source(path)
+    assert open_source(path, InputConfig(axes="zyx")).layout == Layout(1, Z, Y, X)
+
+
 def test_sizes_in_place_of_names_are_ignored(tmp_path):
     """A light-sheet program writes sizes where names of axes belong."""
     path = by_xarray(tmp_path / "a.zarr", counts((T, Z, Y, X)), (T, Z, Y, X))

@@ -200,8 +200,23 @@ def test_binned_pixels_are_larger(tmp_path):
 
 def test_settings_without_a_sweep_are_refused(tmp_path):
     (tmp_path / "Settings.txt").write_text("Date :\t10/7/2016\n")
-    with pytest.raises(InputError, match="does not describe the sweep of channel 0"):
+    with pytest.raises(InputError, match=r"does not describe the sweep of channel 0.*move it elsewhere"):
         read_settings(tmp_path / "Settings.txt")
+
+
+def test_without_unreadable_settings_the_stacks_are_converted(tmp_path):
+    """The advice of `test_settings_without_a_sweep_are_refused`."""
+    data = camera(4, 20, 24)
+    folder = write(tmp_path / "raw", {janelia(0, 0): data}, "no sweep")
+    (folder / "cell5_Settings.txt").rename(tmp_path / "Settings.txt")
+    np.testing.assert_array_equal(stored(convert(folder, tmp_path / "a.zarr")), data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32", "latin-1"])
+def test_settings_are_read_in_the_encoding_of_their_byte_order_mark(encoding, tmp_path):
+    path = tmp_path / "Settings.txt"
+    path.write_bytes(settings_text(motion="Sample piezo").replace("(um)", "(µm)").encode(encoding))
+    assert read_settings(path).geometry == Geometry(motion="stage", stage_step_nm=400, angle_deg=31.8)
 
 
 def test_third_party_settings_and_stack_are_converted(shared_data, tmp_path):

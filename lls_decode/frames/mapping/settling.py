@@ -44,7 +44,8 @@ def settle_axes(
             raise InputError(f"{where}, expected 2 to 5 dimensions; {advice}choose another array with --array.")
         axes = "zyx" if is_volume and array.ndim == 3 else _PLAIN_AXES[array.ndim]
         _check_guess(array, image, where, axes)
-        notes.append(f"axes assumed to be {axes} from {array.ndim} dimensions (no axis names in the metadata)")
+        unnamed = "no axis names" if not image.hints else "no complete axis names"
+        notes.append(f"axes assumed to be {axes} from {array.ndim} dimensions ({unnamed} in the metadata)")
     if config.axes or not names:
         names = tuple(axes)
     origin = "--axes gives" if config.axes else "the metadata give"

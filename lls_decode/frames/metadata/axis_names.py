@@ -4,6 +4,7 @@ Frames have the axes t, c, z, y and x. Any other axis (positions, mosaic tiles, 
 and only one index along it is read.
 """
 
+import re
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +14,19 @@ FRAME_AXES = "tczyx"
 _SPELLINGS = {
     "t": ("time", "timepoint", "timepoints", "frame", "frames"),
     "c": ("channel", "channels", "ch"),
-    "z": ("plane", "planes", "slice", "slices"),
-    "y": ("row", "rows"),
-    "x": ("col", "cols", "column", "columns"),
+    "z": ("plane", "planes", "slice", "slices", "depth"),
+    "y": ("row", "rows", "height"),
+    "x": ("col", "cols", "column", "columns", "width"),
 }
 _LETTER_OF = {word: letter for letter, words in _SPELLINGS.items() for word in (letter, *words)}
 _LETTER_OF_TYPE = {"time": "t", "channel": "c"}
+_BESIDE_THE_NAME = re.compile(
+    r"(?:axis|dim|dimension)[_\- ]+(?=[a-z])"
+    r"|[_\- ]*(?:[\[(].*[\])]|[_\- ](?:axis|dim|index|px|pixels?|nm|[u\u00b5\u03bc]m|mm|ms|s))$"
+)
+"""Words around the name of an axis: ``axis_z``, ``z_um``, ``z (px)``."""
+_PLACEHOLDER = re.compile(r"(?:phony[_\- ]?)?(?:dim|dimension|axis|ax|d)?[_\- ]?\d*")
+"""Names given to axes without a name: ``dim_0``, ``phony_dim_1``, ``axis_2``, or the length of the axis."""
 
 
 def axis_letter(name: Any, kind: Any = None) -> str | None:
@@ -34,8 +42,17 @@ def axis_letter(name: Any, kind: Any = None) -> str | None:
     if not isinstance(name, str):
         return None
     word = name.strip().lower()
-    letter = _LETTER_OF.get(word) or (_LETTER_OF_TYPE.get(kind.lower()) if isinstance(kind, str) else None)
+    letter = (
+        _LETTER_OF.get(word)
+        or _LETTER_OF.get(_BESIDE_THE_NAME.sub("", word))
+        or (_LETTER_OF_TYPE.get(kind.lower()) if isinstance(kind, str) else None)
+    )
     return letter or (word if len(word) == 1 and word in string.ascii_lowercase else None)
+
+
+def is_placeholder(name: Any) -> bool:
+    """Return whether a name says nothing about its axis: none, a number, or a word for "axis" with a number."""
+    return not isinstance(name, str) or _PLACEHOLDER.fullmatch(name.strip().lower()) is not None
 
 
 def axis_letters(names: Sequence[Any], kinds: Sequence[Any] = ()) -> str | None:

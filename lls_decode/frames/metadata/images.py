@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lls_decode.errors import InputError
-from lls_decode.frames.metadata.axis_names import FRAME_AXES, axis_letter, axis_letters
+from lls_decode.frames.metadata.axis_names import FRAME_AXES, axis_letter, axis_letters, is_placeholder
 from lls_decode.frames.metadata.multiscales import Image, read_multiscale
 from lls_decode.frames.storage.keys import Keys, inside, join, read_json
 
@@ -125,7 +125,7 @@ def _images_below(keys: Keys, path: str, depth: int, found: list[int]) -> list[I
         return []
     node = node or Node(is_array=False, attributes={}, documents=())  # a zip may contain the folder of the store
     if node.is_array:
-        return [_plain(path, node)]
+        return [_plain(keys, path, node)]
     ome = node.ome
     if "multiscales" in ome:
         return [_from_multiscale(keys, path, entry) for entry in ome["multiscales"]]
@@ -169,8 +169,8 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
     return find_images(keys, path)
 
 
-def _plain(path: str, node: Node) -> Image:
-    """Return the image of an array without OME metadata."""
+def _plain(keys: Keys, path: str, node: Node) -> Image:
+    """Return the image of an array without OME metadata; names that are no names of axes are its ``problem``."""
     names = node.dimension_names
     if names is None or all(name is None for name in names):
         return Image(path)
@@ -178,6 +178,13 @@ def _plain(path: str, node: Node) -> Image:
     if letters is not None:
         return Image(path, axes=letters, names=tuple(names))
     hints = tuple(axis_letter(name) for name in names)
+    unknown = [name for name, letter in zip(names, hints, strict=True) if letter is None and not is_placeholder(name)]
+    if unknown:
+        problem = (
+            f"{keys.name}, array {path or '(root)'}, names its axes {list(names)}, expected t, c, z, y and x, but "
+            f"{', '.join(map(repr, unknown))} is unknown; name the axes with --axes, one letter per dimension."
+        )
+        return Image(path, problem=problem)
     return Image(path, hints=hints, notes=(f"dimension names {list(names)} do not identify all axes and were ignored",))
 
 
@@ -188,7 +195,7 @@ def _from_multiscale(keys: Keys, group: str, entry: dict[str, Any]) -> Image:
     if node is None or not node.is_array or image.problem is not None:
         return image
     if image.axes is None:
-        plain = _plain(image.array, node)
+        plain = _plain(keys, image.array, node)
         return replace(plain, group=group, notes=(*image.notes, *plain.notes))
     names = node.dimension_names
     if names is None or len(names) != len(image.axes):

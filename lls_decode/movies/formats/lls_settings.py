@@ -66,7 +66,7 @@ def read_settings(path: Path, *, channel: int = 0) -> LlsSettings:
     if not sweeps:
         raise InputError(
             f"{path} does not describe the sweep of channel {channel} (expected a line like 'S PZT Offset, Interval "
-            "(um), # of Pixels ... (0) : 55 0.3 88'); give the TIFF files as a pattern, and the geometry in a run "
+            "(um), # of Pixels ... (0) : 55 0.3 88'); correct it, or move it elsewhere and give the geometry in a run "
             "configuration."
         )
     notes: list[str] = []
