@@ -34,7 +34,6 @@ from training_loop import step_cost
 
 import lls_decode
 from lls_decode.config import MovieConfig, PixelSize, TrainingConfig, load
-from lls_decode.pipelines.front.methods import training_config
 
 PIXEL_NM = 117.0
 CAMERA = {"kind": "scmos", "offset_adu": 200.0, "gain_adu_per_e": 1.6, "variance_adu2": 6.0, "quantum_efficiency": 0.75}
