@@ -33,7 +33,7 @@ MOST_YAML_VALUES: Final = 100_000
 MOST_LEVELS: Final = 100
 """Largest depth of nesting; documents of lls-decode have ten levels, and pydantic fails at 200."""
 _PIECE_BYTES: Final = 1 << 16
-"""Number of bytes read at once, because Python reserves memory for all bytes of a call, also of a short file."""
+"""Number of bytes in one call of ``read``: Python reserves memory for all of them, even if the file is shorter."""
 _LONGEST_NUMBER: Final = 1000
 """Largest number of characters of a number in YAML, because conversion time grows with the square of the length."""
 
@@ -106,12 +106,18 @@ def read_bytes(path: str | Path, *, most: int = MOST_DOCUMENT_BYTES) -> bytes:
     DocumentError
         The file has more than ``most`` bytes.
     """
-    data = bytearray()
-    with open_regular_file(path) as file:
-        while len(data) <= most and (piece := file.read(_PIECE_BYTES)):
-            data += piece
+    data = _first_bytes(path, most + 1)
     if len(data) > most:
         raise DocumentError(f"it has more than {most / 1e6:.0f} MB, which no file of its kind has")
+    return data
+
+
+def _first_bytes(path: str | Path, most: int) -> bytes:
+    """Return the first ``most`` bytes of a regular file, or all bytes if it has fewer."""
+    data = bytearray()
+    with open_regular_file(path) as file:
+        while piece := file.read(min(_PIECE_BYTES, most - len(data))):
+            data += piece
     return bytes(data)
 
 
@@ -148,8 +154,7 @@ def read_head(path: str | Path) -> str:
     OSError, DocumentError
         As `read_text`, or the first line is longer than that.
     """
-    with open_regular_file(path) as file:
-        data = file.read(MOST_HEAD_BYTES + 1)
+    data = _first_bytes(path, MOST_HEAD_BYTES + 1)
     if len(data) > MOST_HEAD_BYTES:
         data = data[: data.rfind(b"\n") + 1]
         if not data:

@@ -1,4 +1,4 @@
-"""Limits of the reader of documents that need no file of a user: memory, and files that grow or state no size."""
+"""The reader of documents takes little memory for small files, and refuses files only beyond its limit."""
 
 import json
 import tracemalloc
