@@ -77,9 +77,7 @@ def result(config: TrainingConfig, folder: Path, budget_s: float, scored: dict[s
     kept = folder / "score.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
-    begun = folder / "training.yaml"  # an interrupted training is resumed with its own number of steps
-    steps = load(TrainingConfig, begun).steps if begun.exists() else max(round(budget_s / step_cost(config)), 20)
-    config = config.replace(steps=steps)
+    config = with_budget(config, folder, budget_s)
     began = time.process_time()
     made = train(config, folder, validator=build_validator(config.replace(validation_frames=8)))
     assert made is not None
@@ -92,6 +90,13 @@ def result(config: TrainingConfig, folder: Path, budget_s: float, scored: dict[s
         found |= {f"{name}_rmse_nm": round(score.rmse_lateral_nm, 2)}
     kept.write_text(json.dumps(found))
     return found
+
+
+def with_budget(config: TrainingConfig, folder: Path, budget_s: float) -> TrainingConfig:
+    """Return the configuration with as many steps as fit into the CPU time; a training that has begun keeps its own."""
+    begun = folder / "training.yaml"
+    steps = load(TrainingConfig, begun).steps if begun.exists() else max(round(budget_s / step_cost(config)), 20)
+    return config.replace(steps=steps)
 
 
 def step_cost(config: TrainingConfig, steps: int = 5) -> float:
