@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lls-paint")
     parser.add_argument("--volumes", type=int, default=4, help="Volumes of the shortest dataset.")
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--threads", type=int, help="CPU threads of the worker; use 1 on a busy machine.")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
