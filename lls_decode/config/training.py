@@ -132,7 +132,7 @@ class RestartConfig(Config):
     """Largest sum of count and localization loss per emitter at step ``after_steps``; an untrained network has 10."""
 
 
-_BEFORE = {"variety": None, "average_decay": 0.0}
+_BEFORE = {"variety": None, "average_decay": 0.0, "loss": "mixture"}
 _VARIETY_BEFORE = {"structured_share": 0.0}
 """Values that reproduce the behaviour of trainings from before these keys existed."""
 
@@ -172,6 +172,9 @@ class TrainingConfig(Config):
     """Number of consecutive target frames in one simulated sequence; each frame is a target once."""
     sequences: int = Field(default=8, ge=1)
     """Number of sequences in a batch, which has ``sequences * sequence_frames`` target frames."""
+    loss: Literal["mixture", "matching"] = "mixture"
+    """Loss of the probabilities and the localizations. ``mixture``: number of emitters, and a mixture of all pixels, as
+    published. ``matching``: predictions and emitters are matched one to one by optimal transport."""
     schedule: Literal["one-cycle", "step"] = "one-cycle"
     """Learning rate schedule. ``one-cycle``: rises to ``learning_rate`` during a tenth of the steps, then falls to zero
     at the last step. ``step``: starts at ``learning_rate`` and is multiplied by 0.9 every 1500 steps, as published."""

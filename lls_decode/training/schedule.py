@@ -17,7 +17,7 @@ from lls_decode.config import TrainingConfig
 
 _STEPS_AT_A_RATE, _RATE_FACTOR = 1500, 0.9
 _RISING = 0.1
-"""Fraction of a training in which the rate rises."""
+"""Fraction of a training in which the rate of ``one-cycle`` rises."""
 _FIRST, _LAST = 1 / 25, 1 / 250_000
 """Rate before the first step and after the last step, as fractions of the largest rate."""
 _MOMENTUM = 0.95, 0.85
@@ -37,6 +37,11 @@ def share_done(config: TrainingConfig, step: int, seconds: float) -> float:
     """Return the completed fraction of a training, from 0 to 1, after ``step`` steps and ``seconds`` seconds."""
     by_time = 0.0 if config.minutes is None else seconds / (60 * config.minutes)
     return min(max(step / config.steps, by_time), 1.0)
+
+
+def is_rising(config: TrainingConfig, step: int, seconds: float) -> bool:
+    """Return whether a training is in its first part, in which the rate of ``one-cycle`` rises."""
+    return share_done(config, step, seconds) < _RISING
 
 
 def rates(config: TrainingConfig, step: int, seconds: float) -> Rates:

@@ -14,18 +14,20 @@ from lls_decode.errors import ConfigError, LlsDecodeError, OutputError, RunConfl
 from lls_decode.localize import build_validator
 from lls_decode.model.bundle import load_bundle
 from lls_decode.model.layers import ExactConv2d
-from lls_decode.model.network import LocNet
-from lls_decode.simulate import simulate_batch
+from lls_decode.model.network import LocNet, OutputMaps
+from lls_decode.simulate import Targets, simulate_batch
 from lls_decode.training import ahead, train
 from lls_decode.training.ahead import simulate_step
 from lls_decode.training.average import WeightAverage
 from lls_decode.training.loss import Losses, decode_loss
+from lls_decode.training.matching import matching_loss
 from lls_decode.training.record import bundle_info, choose_scaling
 
 from .conftest import CHIP, config, final_state, quick
 
 
-def test_a_tiny_network_learns_a_handful_of_frames() -> None:
+@pytest.mark.parametrize("loss", [decode_loss, matching_loss])
+def test_a_tiny_network_learns_a_handful_of_frames(loss: Callable[[OutputMaps, Targets], Losses]) -> None:
     """Simulation, scaling, network and loss fit together, so that training finds the simulated emitters."""
     c = config("none", crop_px=24, network=NetworkConfig(filters=8, context="none"))
     scaling = choose_scaling(c)
@@ -48,7 +50,7 @@ def test_a_tiny_network_learns_a_handful_of_frames() -> None:
     inputs = (batch.photons_TYX - scaling.input_offset) / scaling.input_scale
 
     def losses() -> Losses:
-        return decode_loss(network.decode(network.encode(inputs), batch.windows_N3), truth)
+        return loss(network.decode(network.encode(inputs), batch.windows_N3), truth)
 
     first = losses()
     for _ in range(300):  # the last emitters are found after about 150 steps, which depends on the processor
