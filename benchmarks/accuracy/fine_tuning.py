@@ -8,9 +8,11 @@ pixels of 117 nm, an sCMOS camera, and 64 sparse frames of a sample. The benchma
 and `train` makes a model. Settings are the defaults, with two exceptions: `calibrate` is told the slice of z = 0, so
 that z agrees with the truth, and a budget of CPU time limits the steps in place of minutes. The ways to train are
 
-fine-tuned                 from the weights of `astigmatism`; 40 CPU-minutes are 20 minutes of two cores
-from nothing               from random weights, for the same CPU time
-from nothing, four times   from random weights, for four times the CPU time
+fine-tuned                   from the weights of `astigmatism`; 40 CPU-minutes are 20 minutes of two cores
+fine-tuned, matching loss    the same, with the loss that matches sets
+from nothing                 from random weights, for the same CPU time
+from nothing, matching loss  the same, with the loss that matches sets
+from nothing, four times     from random weights, for four times the CPU time
 
 Each model localizes other frames of the microscope: as sparse as the 64 frames, and ten and twenty times as dense. The
 program prints one JSON line per model as soon as it is complete. ``cpu_s`` is the CPU time of `calibrate`, `estimate`
@@ -42,12 +44,14 @@ CAMERA = {"kind": "scmos", "offset_adu": 200.0, "gain_adu_per_e": 1.6, "variance
 DENSITY_PER_UM2 = 0.05
 DENSITIES = {"sparse": 1, "dense": 10, "very dense": 20}
 """Densities of the scored frames, relative to that of the 64 frames."""
-WAYS: dict[str, tuple[str | None, int]] = {
-    "fine-tuned": ("astigmatism", 1),
-    "from nothing": (None, 1),
-    "from nothing, four times": (None, 4),
+WAYS: dict[str, tuple[str | None, int, str]] = {
+    "fine-tuned": ("astigmatism", 1, "mixture"),
+    "fine-tuned, matching loss": ("astigmatism", 1, "matching"),
+    "from nothing": (None, 1, "mixture"),
+    "from nothing, matching loss": (None, 1, "matching"),
+    "from nothing, four times": (None, 4, "mixture"),
 }
-"""Model whose weights a training starts from, and its CPU time in units of the budget."""
+"""Model whose weights a training starts from, its CPU time in units of the budget, and its loss."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -70,9 +74,9 @@ def main() -> None:
 
 def result(name: str, out: Path, folder: Path, budget_minutes: float, preparation_s: float) -> dict[str, Any]:
     """Train in one of `WAYS`, and return the scores of the model."""
-    init_from, times = WAYS[name]
+    init_from, times, loss = WAYS[name]
     cpu_minutes = times * budget_minutes
-    config = load(TrainingConfig, out / "prefit/training.yaml").replace(minutes=None)
+    config = load(TrainingConfig, out / "prefit/training.yaml").replace(minutes=None, loss=loss)
     config = with_budget(config, folder, 60 * cpu_minutes)
     line = {"benchmark": "fine-tuning", "way": name, "cpu_minutes": cpu_minutes, "steps": config.steps}
     began = time.process_time()

@@ -1,4 +1,4 @@
-"""Compare ways to train with the same CPU time: batch size, schedule, averaging, precision and variety.
+"""Compare ways to train with the same CPU time: batch size, schedule, averaging, precision, variety and loss.
 
     python benchmarks/accuracy/training_loop.py --out OUT [--cpu-minutes 3] [--only "batch of 32" ...] [--seeds 1]
 
@@ -41,6 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "rate 0.8e-3": {"learning_rate": 0.8e-3},
     "rate 3e-3": {"learning_rate": 3e-3},
     "no variety": {"variety": None},
+    "matching loss": {"loss": "matching"},
 }
 
 
