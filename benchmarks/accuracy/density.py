@@ -2,7 +2,7 @@
 
     lls-decode calibrate ../shared/data/beads/astig_single_bead_real/single_bead.tif --z-step-nm 10 --pixel-nm 132 \
         --roi-px 17 --offset-adu 400 --gain-adu-per-e 10 --out work/bead.npz
-    python benchmarks/accuracy/density.py --psf work/bead.npz [--models MODEL.lls ...] [--frames 64]
+    python benchmarks/accuracy/density.py --psf work/bead.npz [--models MODEL.lls ...] [--frames 192]
 
 The program prints one JSON line for each model, signal-to-noise ratio and density. Emitters are at random positions in
 frames of 64 x 64 pixels and are on for two frames on average. All emitters with at least 50 photons in the frame count,
@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--psf", default="work/bead.npz")
     parser.add_argument("--models", type=Path, nargs="+", default=[HERE / "bead-3d.lls", HERE / "bead-3d-single.lls"])
-    parser.add_argument("--frames", type=int, default=64, help="Target frames at 1 emitter per square micrometre.")
+    parser.add_argument("--frames", type=int, default=192, help="Target frames at 1 emitter per square micrometre.")
     options = parser.parse_args()
     for snr in SNRS:
         for density in DENSITIES_PER_UM2:
