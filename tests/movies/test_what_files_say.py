@@ -166,6 +166,17 @@ def test_conversion_prints_sizes_that_cannot_be_used_and_takes_the_given_ones(tm
     assert source.pixel_size == PixelSize(x_nm=108, y_nm=108)
 
 
+def test_a_given_size_that_contradicts_the_file_is_stored_with_a_warning(tmp_path, caplog):
+    ome_told(PhysicalSizeX=UM, PhysicalSizeY=UM, PhysicalSizeZ=0.4)(tmp_path / "a.ome.tif")
+    same, other = PixelSize(x_nm=108, y_nm=108), PixelSize(x_nm=160, y_nm=160)
+    convert(tmp_path / "a.ome.tif", tmp_path / "a.zarr", pixel_size=same, z_step_nm=400)
+    assert "stored instead" not in caplog.text
+    source = convert(tmp_path / "a.ome.tif", tmp_path / "b.zarr", pixel_size=other, z_step_nm=500)
+    assert "states pixels of 108 x 108 nm (x, y); the given 160 x 160 nm are stored instead" in caplog.text
+    assert "states a z step of 400 nm; the given 500 nm are stored instead" in caplog.text
+    assert (source.pixel_size, source.z_step_nm) == (other, 500)
+
+
 def test_sizes_in_micro_manager_metadata_that_cannot_be_used_are_named(tmp_path):
     about = json.dumps({"PixelSizeUm": "0,108", "z-step_um": "?"}).encode() + b"\0"
     extra = [(51123, 2, len(about), about, True)]
