@@ -82,8 +82,9 @@ def _imagej(text: str, pages: Pages) -> Description:
     elif axes == ("z",) and "hyperstack" not in facts and "spacing" not in facts:
         axes = ("",)
     units = {"x": unit, "y": facts.get("yunit", unit), "z": facts.get("zunit", unit)}
-    stated = {axis: (size, units[axis]) for axis, size in _resolution(pages).items()} if unit else {}
-    stated["z"] = (facts.get("spacing"), units["z"])
+    stated: dict[str, tuple[object, str]] = {"z": (facts.get("spacing"), units["z"])}
+    if unit:
+        stated |= {axis: (size, units[axis]) for axis, size in _resolution(pages).items()}
     return Description("its ImageJ description", axes, shape, problem, stated_sizes(stated, digits=_DIGITS))
 
 
