@@ -12,9 +12,10 @@ from lls_decode.drift.curve.curve import DriftCurve
 from lls_decode.drift.curve.files import read_curve, write_curve
 from lls_decode.drift.estimating import DriftOptions, estimate_drift
 from lls_decode.drift.figure import draw_curve
-from lls_decode.drift.points import TableView
+from lls_decode.drift.points import TableView, survey_volumes
 from lls_decode.drift.shifting import check_curve, correct_table
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.table import count_rows
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def correct_drift(
             apply, coords=view.coords, planes_per_volume=about.planes_per_volume, pixel_size=about.pixel_size
         )
         check_curve(view, given)
-        coverage, benefit = survey_coverage(table, given), judge_drift(table, replace(given, method="given"))
+        coverage, benefit = survey_coverage(table, given), _judge_given(view, given)
         return Corrected(given, (Path(out),), correct_table(table, given, out), coverage, benefit)
     found = estimate_drift(table, **options)
     curve = Path(curve) if curve is not None else table.with_name(f"{table.stem}_drift.parquet")
@@ -93,6 +94,14 @@ def correct_drift(
             f"{curve}, measure the drift in another way (--method, --windows), or write the table anyway (--force)."
         )
     return Corrected(found, (*written, Path(out)), correct_table(table, found, out), coverage, benefit)
+
+
+def _judge_given(view: TableView, given: DriftCurve) -> Benefit:
+    """Judge a given curve, as far as the table can tell: it is applied even to the rows of a single volume."""
+    first, last = survey_volumes(view.path, least=1)
+    if first == last:
+        return Benefit("not told", count_rows(view.path))
+    return judge_drift(view.path, replace(given, method="given"))
 
 
 def _judged_by(options: DriftOptions) -> JudgeOptions:

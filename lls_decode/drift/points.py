@@ -206,7 +206,8 @@ def survey_volumes(path: Path, *, least: int = 2) -> tuple[int, int]:
             volume = table["volume"].to_numpy()
             first, last = min(first, volume.min()), max(last, volume.max())
     if first > last:
-        raise TableError(f"{path} has no rows, so no drift can be measured in it.")
+        why = "no drift can be measured in it" if least > 1 else "there is nothing to correct"
+        raise TableError(f"{path} has no rows, so {why}.")
     if least > 1 and first == last:
         raise TableError(
             f"{path} has rows in fewer than two volumes (or frames), but drift is measured between two; give a longer "

@@ -158,7 +158,7 @@ class FrameSource:
         found.count(slab, self.frame_map, where=where, lost=lost, filled=filled)
         if lost and not partly:
             error = ChunkError(found.reason)
-            error.is_absence = found.causes == {"absent"}
+            error.is_absence = found.causes <= {"absent", "absent without fill"}
             raise error
         if data is None:
             data = read_around(array, keys, region, lost, [axes.index(axis) for axis in "tz" if axis in axes])

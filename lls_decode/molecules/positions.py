@@ -94,8 +94,9 @@ class Positions:
                 )
             raise TableError(
                 f"{self._path} has rows without a position or a sigma in x and y (the first in frame {first}), which "
-                "linking needs; filter them out, e.g. with 'lls-decode filter --where \"0 < x_sig < 1000 and 0 < y_sig "
-                "< 1000\"', or link by distance alone with radius_nm (--radius-nm)."
+                "linking needs; filter them out, e.g. with 'lls-decode filter --where \"isfinite(x_nm) and "
+                "isfinite(y_nm) and 0 < x_sig < 1000 and 0 < y_sig < 1000\"', or, if only sigmas are missing, link by "
+                "distance alone with radius_nm (--radius-nm)."
             )
         unknown = ~(np.isfinite(z) & (variance_3N[2] > 0) & np.isfinite(variance_3N[2]))
         variance_3N[2, unknown] = np.inf

@@ -125,6 +125,7 @@ def convert(
     if any(real_path(out_path) in (real_path(path), *real_path(path).parents) for path in movie.files):
         raise OutputError(f"{out_path} is or contains the movie itself; choose another path for the store.")
     check_free(out_path, overwrite=overwrite)
+    _tell_overruled(movie, pixel_size, z_step_nm)
     pixel_size = pixel_size or _believable(movie.pixel_size, source_path)
     filling = Filling(
         movie,
@@ -147,6 +148,20 @@ def convert(
             f"{out_path} cannot be written ({error.strerror or error}); choose a folder with free space."
         ) from error
     return open_source(out_path, config)
+
+
+def _tell_overruled(movie: Movie, pixel_size: PixelSize | None, z_step_nm: float | None) -> None:
+    """Log a warning for each size that the movie states and that a given one replaces."""
+    stated, given = movie.pixel_size, pixel_size
+    if stated and given and stated != given:
+        logger.warning(
+            "the movie states pixels of %g x %g nm (x, y); the given %g x %g nm are stored instead",
+            stated.x_nm, stated.y_nm, given.x_nm, given.y_nm,
+        )  # fmt: skip
+    if movie.z_step_nm and z_step_nm and movie.z_step_nm != z_step_nm:
+        logger.warning(
+            "the movie states a z step of %g nm; the given %g nm are stored instead", movie.z_step_nm, z_step_nm
+        )
 
 
 def _believable(stated: PixelSize | None, source_path: str | Path) -> PixelSize | None:

@@ -1,8 +1,11 @@
 """Conversion of lengths from the units used in files to nanometres."""
 
+import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from lls_decode.config import PixelSize
+from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.config.base import is_usual
 
 _METRE = {
@@ -31,23 +34,81 @@ def unit_nm(unit: str) -> float | None:
     return NM.get(unit) or NM.get(unit.lower())
 
 
-def is_unknown(unit: str) -> bool:
-    """Return whether a unit is unknown to this program; units that mean 'not calibrated' are known."""
-    return unit.strip().lower() not in NO_UNIT and unit_nm(unit) is None
+def length_nm(value: object, unit: str, *, digits: int = 10) -> float | None:
+    """Convert a length to nm; return None if it was never set, or cannot be used, as `length_problem` says."""
+    number, factor = read_number(value), unit_nm(unit)
+    if not _is_set(number) or factor is None or not is_usual(number * factor):
+        return None
+    return float(f"{abs(number) * factor:.{digits}g}")
 
 
-def length_nm(value: object, unit: str) -> float | None:
-    """Convert a length to nm; return None if it was never set: absent, zero, or exactly 1, which means unknown."""
-    factor = unit_nm(unit)
+def length_problem(value: object, unit: str) -> str:
+    """Describe a length that a file states but that cannot be used; return nothing for others."""
+    number, factor = read_number(value), unit_nm(unit)
+    if not _is_set(number) or unit.strip().lower() in NO_UNIT:
+        return ""
+    if factor is None:
+        return f"the unit {unit!r} of its sizes is unknown"
+    return "" if is_usual(number * factor) else f"its size {value!r} ({unit}) is no usable number"
+
+
+def read_number(value: object) -> float:
+    """Return a stated number, which may have a decimal comma; 0 if there is none, NaN if it cannot be read."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return 0.0
+    if isinstance(value, str) and value.count(",") == 1 and "." not in value:
+        value = value.replace(",", ".")
     try:
-        number = abs(float(value))  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return None
-    if factor is None or number in (0.0, 1.0) or not (number * factor > 0 and is_usual(number * factor)):
-        return None
-    return float(f"{number * factor:.10g}")
+        return math.nan
 
 
-def square(pixel_nm: float | None) -> PixelSize | None:
-    """Return the size of square pixels; None if it is unknown."""
-    return None if pixel_nm is None else PixelSize(x_nm=pixel_nm, y_nm=pixel_nm)
+def _is_set(number: float) -> bool:
+    """Return whether a length was set: programs write 0 or exactly 1 where it is unknown."""
+    return abs(number) not in (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pixel size and z step of a file, None where they are unknown."""
+
+    pixel_size: PixelSize | None = None
+    z_step_nm: float | None = None
+    notes: tuple[str, ...] = ()
+    """Remarks on sizes that the file states but that cannot be used."""
+
+    def or_else(self, other: "Sizes") -> "Sizes":
+        """Return these sizes, with those that are unknown taken from others."""
+        notes = tuple(dict.fromkeys((*self.notes, *other.notes)))
+        return Sizes(self.pixel_size or other.pixel_size, self.z_step_nm or other.z_step_nm, notes)
+
+
+NO_SIZES = Sizes()
+"""Sizes of a file that states none."""
+
+
+def stated_sizes(stated: Mapping[str, tuple[object, str]], *, digits: int = 10) -> Sizes:
+    """Return the sizes that a file states along some of the axes x, y and z.
+
+    Parameters
+    ----------
+    stated
+        Value and unit of each axis; a value of None, 0 or 1 means that the size is unknown.
+    digits
+        Number of significant digits of the sizes.
+    """
+    problems = {axis: problem for axis, told in stated.items() if (problem := length_problem(*told))}
+    for axis in {"x", "y"} & set(stated):  # steps along z may be negative
+        if read_number(stated[axis][0]) < 0:
+            problems[axis] = f"its size {stated[axis][0]!r} along {axis} is negative"
+    found = {axis: length_nm(*told, digits=digits) for axis, told in stated.items() if axis not in problems}
+    x_nm, y_nm = found.get("x"), found.get("y")
+    if "z" in problems:
+        problems["z"] += "; give --z-step-nm"
+    known = [axis for axis, nm in (("x", x_nm), ("y", y_nm)) if nm is not None]
+    if len(known) == 1 and not {"x", "y"} & set(problems):
+        problems[known[0]] = f"it states a pixel size along {known[0]} only, which is not used"
+    for axis in {"x", "y"} & set(problems):
+        problems[axis] += "; give --pixel-nm"
+    return Sizes(stated_pixel_size(x_nm, y_nm), found.get("z"), tuple(dict.fromkeys(problems.values())))

@@ -19,7 +19,7 @@ from lls_decode.emitters import Emitters
 from lls_decode.errors import TableError
 from lls_decode.outputs import note_read
 from lls_decode.table.metadata import KEY, TableMetadata, has_metadata
-from lls_decode.table.restoring import restored, restored_schema
+from lls_decode.table.restoring import NUMBERS, check_numbers, restored, restored_schema
 from lls_decode.table.schema import LARGEST_FRAME
 from lls_decode.table.shards import UNREADABLE
 
@@ -83,12 +83,12 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> tuple[
         metadata, schema = _describe(path, file)
         _check_columns(path, schema.names, columns)
         try:
-            rows = file.read(columns=None if columns is None else list(columns))
+            if _is_as_written(file.schema_arrow, schema):
+                return file.read(columns=None if columns is None else list(columns)), metadata
+            rows = file.read(columns=_with_numbers(schema, columns))
         except UNREADABLE as error:
             raise _damaged(path, error) from error
-        if _is_as_written(file.schema_arrow, schema):
-            return rows, metadata
-        rows = restored(rows, schema, source=path)
+        rows = _restored(rows, schema, metadata, columns, path)
         return rows.replace_schema_metadata(metadata.to_schema_metadata()), metadata
 
 
@@ -97,15 +97,33 @@ def iter_tables(
 ) -> Iterator[pa.Table]:
     """Read a table in pieces with constant memory: one row group at a time, all of them or those named."""
     with _open(path) as file:
-        _, schema = _describe(path, file)
+        metadata, schema = _describe(path, file)
         _check_columns(path, schema.names, columns)
         as_written = _is_as_written(file.schema_arrow, schema)
+        needed = (None if columns is None else list(columns)) if as_written else _with_numbers(schema, columns)
         for number in range(file.num_row_groups) if row_groups is None else row_groups:
             try:
-                rows = file.read_row_group(number, columns=None if columns is None else list(columns))
+                rows = file.read_row_group(number, columns=needed)
             except UNREADABLE as error:
                 raise _damaged(path, error) from error
-            yield rows if as_written else restored(rows, schema, source=path)
+            yield rows if as_written else _restored(rows, schema, metadata, columns, path)
+
+
+def _with_numbers(schema: pa.Schema, columns: Sequence[str] | None) -> list[str] | None:
+    """Return the columns to read from a table that another program rewrote, with all that number frames."""
+    if columns is None or not set(NUMBERS[1:]) & set(columns):
+        return None if columns is None else list(columns)
+    return list(dict.fromkeys([*columns, *(name for name in NUMBERS if name in schema.names)]))
+
+
+def _restored(
+    rows: pa.Table, schema: pa.Schema, metadata: TableMetadata, columns: Sequence[str] | None, path: str | Path
+) -> pa.Table:
+    """Return the rows that another program wrote as we would, with only the wanted columns."""
+    rows = restored(rows, schema, source=path)
+    if set(NUMBERS) <= set(rows.column_names):
+        check_numbers(rows, metadata.planes_per_volume or 1, source=path)
+    return rows if columns is None else rows.select([name for name in rows.column_names if name in columns])
 
 
 def read_emitters(path: str | Path) -> Emitters:

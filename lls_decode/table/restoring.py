@@ -18,6 +18,8 @@ from lls_decode.table.schema import CHANNEL_COLUMN, COLUMNS, SAMPLE_COLUMNS
 
 _REQUIRED: Final = ("frame", "x_nm", "y_nm")
 _PANDAS_INDEX: Final = "__index_level_"
+NUMBERS: Final = ("frame", "volume", "plane")
+"""Columns that state when a row was recorded."""
 _KNOWN: Final = {column.name: column for column in COLUMNS}
 
 
@@ -64,6 +66,25 @@ def restored(rows: pa.Table, wanted: pa.Schema, *, source: Any) -> pa.Table:
     fields = [field for field in wanted if field.name in rows.column_names]
     arrays = [_restored(rows[field.name], field, source) for field in fields]
     return pa.table(arrays, schema=pa.schema(fields))
+
+
+def check_numbers(rows: pa.Table, planes_per_volume: int, *, source: Any) -> None:
+    """Check that the numbers of volumes and planes are those of the frames, which another program may have changed.
+
+    Raises
+    ------
+    TableError
+        They contradict each other; the message names the first such row.
+    """
+    frame, volume, plane = (rows[name].to_numpy().astype(np.int64) for name in NUMBERS)
+    wrong = np.flatnonzero(frame != volume * planes_per_volume + plane)
+    if len(wrong):
+        at, planes = int(wrong[0]), planes_per_volume
+        raise TableError(
+            f"{source} has frame {frame[at]} with volume {volume[at]} and plane {plane[at]}, expected volume "
+            f"{frame[at] // planes} and plane {frame[at] % planes}; set volume to frame // {planes} and plane to "
+            f"frame % {planes}."
+        )
 
 
 def _field(found: pa.Field, info: ColumnInfo | None, source: Any) -> pa.Field:

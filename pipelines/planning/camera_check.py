@@ -89,7 +89,7 @@ def check_camera(config: RunConfig, source: FrameSource, info: BundleInfo, *, fo
             raise BundleError(f"{reason}{own}; 'lls-decode run --force' localizes the frames anyway.")
         if reason is not None:
             return [reason]
-    return [*notes, *(f"{note}{own}" for note in compare_ranges(source, camera, values, light))]
+    return [*notes, *(f"{note}{own}" for note in compare_ranges(source, config, values, light))]
 
 
 def find_contradiction(adu_TYX: Frames, camera: Camera, values: Values, light: Light) -> str | None:
@@ -119,18 +119,18 @@ def is_impossible(evidence: Evidence, light: Light) -> bool:
     return evidence.bg > (_UNPROVEN if is_quiet else FAR) * brightest
 
 
-def compare_ranges(source: FrameSource, camera: Camera, values: Values, light: Light) -> list[str]:
+def compare_ranges(source: FrameSource, config: RunConfig, values: Values, light: Light) -> list[str]:
     """Return notes if the background of the first, the middle and the last frame is outside of the training range.
 
-    Most pixels of a frame contain background only, so the background is the median of the photons.
+    Most pixels of a frame contain background only, so the background is the median of the photons. Frames that cannot
+    be read are left out, because they are reported by their blocks.
     """
-    size = source.layout
-    number = np.unique(np.linspace(0, size.num_frames - 1, 3).astype(np.int64))
-    try:
-        adu_TYX = source.read_frames(_places(number, size))
-    except InputError as error:
-        return [f"the background could not be compared with that of the model: {error}"]
-    bg = float(np.median(camera.to_photons(adu_TYX.astype(np.float64), values)))
+    camera = config.camera
+    assert camera is not None  # since the configuration is resolved
+    frames = _read_each(source, _spread(config, source.layout, 3))
+    if not frames:
+        return ["the background could not be compared with that of the model: the frames tried cannot be read"]
+    bg = float(np.median(camera.to_photons(np.stack(frames).astype(np.float64), values)))
     if light.is_near(bg):
         return []
     return [
@@ -141,16 +141,18 @@ def compare_ranges(source: FrameSource, camera: Camera, values: Values, light: L
 
 def _first_frames(config: RunConfig, layout: Layout) -> npt.NDArray[np.int64]:
     """Return a sample of frames of the first blocks, as pairs of volume and plane."""
+    return _spread(config, layout, _SAMPLED_FRAMES, most=_BLOCKS * config.execution.block_frames)
+
+
+def _spread(config: RunConfig, layout: Layout, count: int, most: int | None = None) -> npt.NDArray[np.int64]:
+    """Return frames spread over the first ``most`` frames of the part to be localized, as volume and plane."""
+    planes = layout.planes_per_volume
     volumes = range(layout.num_volumes)[slice(*(config.part.settle(layout).volumes or (None, None)))]
-    count = min(len(volumes) * layout.planes_per_volume, _BLOCKS * config.execution.block_frames)
-    if not count:
+    size = len(volumes) * planes if most is None else min(len(volumes) * planes, most)
+    if not size:
         return np.empty((0, 2), dtype=np.int64)
-    number = np.unique(np.linspace(0, count - 1, _SAMPLED_FRAMES).astype(np.int64))
-    return _places(volumes.start * layout.planes_per_volume + number, layout)
-
-
-def _places(number: npt.NDArray[np.int64], layout: Layout) -> npt.NDArray[np.int64]:
-    return np.stack([number // layout.planes_per_volume, number % layout.planes_per_volume], axis=1)
+    number = volumes.start * planes + np.unique(np.linspace(0, size - 1, count).astype(np.int64))
+    return np.stack([number // planes, number % planes], axis=1)
 
 
 def _read_each(source: FrameSource, frames_T2: npt.NDArray[np.int64]) -> Sequence[Frames]:

@@ -10,6 +10,7 @@ from lls_decode.drift import DriftCurve, correct_drift, correct_table, read_curv
 from lls_decode.drift.curve.coverage import survey_coverage
 from lls_decode.drift.curve.curve import make_curve
 from lls_decode.errors import ConfigError, TableError
+from lls_decode.molecules import filter_table
 from lls_decode.table import read_table
 
 from .conftest import Made, wandering, write_movie
@@ -148,3 +149,17 @@ def test_another_curve_can_be_applied_afterwards(movie: Made, tmp_path: Path) ->
     correct_table(movie.path, part_of(movie, 0, FRAMES - 1), tmp_path / "one.parquet")
     other = make_curve(0, wandering(FRAMES) * 0.1, np.ones((FRAMES, 3)), coords="raw", method="given", details={})
     assert correct_table(tmp_path / "one.parquet", other, tmp_path / "two.parquet") == 2000
+
+
+def test_a_curve_is_applied_to_the_rows_of_a_single_volume(movie: Made, tmp_path: Path) -> None:
+    """They cannot tell whether it helps; a table without rows is refused, because nothing is to be corrected."""
+    path = write_curve(tmp_path / "curve.parquet", part_of(movie, 0, FRAMES - 1))
+    filter_table(movie.path, tmp_path / "one.parquet", volumes=(7, 8))
+    done = correct_drift(tmp_path / "one.parquet", apply=path, out=tmp_path / "out.parquet")
+    moved = positions(tmp_path / "one.parquet") - positions(tmp_path / "out.parquet")
+    np.testing.assert_allclose(moved, np.tile(movie.drift_V3[7], (len(moved), 1)), atol=0.01)
+    assert done.rows == len(moved) > 1
+    assert "to tell whether it helps" in done.benefit.words()
+    filter_table(movie.path, tmp_path / "none.parquet", where="photons < 0")
+    with pytest.raises(TableError, match="has no rows, so there is nothing to correct"):
+        correct_drift(tmp_path / "none.parquet", apply=path, out=tmp_path / "out.parquet")

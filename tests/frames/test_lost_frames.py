@@ -228,6 +228,27 @@ def test_damaged_chunks_are_not_filled(tmp_path):
     assert (stack.adu_TYX[2:4] == 0).all()
 
 
+@pytest.mark.parametrize("stated", ["undefined", "nan"])
+def test_absent_chunks_are_lost_where_the_fill_value_is_no_count(stated, tmp_path):
+    """The fill value of zarr v2 may be null, which leaves the pixels undefined."""
+    data = movie().astype("f4" if stated == "nan" else "u2")
+    fill = np.nan if stated == "nan" else 0
+    zarr.create_array(
+        tmp_path / "a.zarr", shape=data.shape, dtype=data.dtype, chunks=(2, Y, X), zarr_format=2, fill_value=fill
+    )[:] = data
+    about = json.loads((tmp_path / "a.zarr/.zarray").read_text())
+    if stated == "undefined":
+        (tmp_path / "a.zarr/.zarray").write_text(json.dumps({**about, "fill_value": None}))
+    remove(tmp_path / "a.zarr/3.0.0")
+    for absent in ("lost", "fill"):
+        source = open_source(tmp_path / "a.zarr", InputConfig(absent=absent))
+        (block,) = plan_blocks(source.layout, "none", 100)
+        stack = source.read_partly(block)
+        assert (stack.lost, stack.filled) == (((6, 8),), ())
+        assert "undefined or not finite" in stack.reason
+        assert "input.absent" not in stack.reason
+
+
 # --- permissions and codecs -------------------------------------------------------------------------------------------
 
 

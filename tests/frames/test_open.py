@@ -225,6 +225,7 @@ def test_pixel_size_and_z_step_are_read_from_ome_scales(writer, scale, unit, pix
     assert source.pixel_size == pixel
     assert source.z_step_nm == step
     assert any("unit None" in note for note in source.notes) == (unit is None)
+    assert any("pixel size along x only" in note for note in source.notes) == (pixel is None and unit == "um")
 
 
 def test_scale_of_the_group_is_applied(tmp_path):

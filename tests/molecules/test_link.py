@@ -327,6 +327,17 @@ def test_tables_that_cannot_be_linked_are_refused(
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_the_filter_that_a_refusal_names_makes_a_table_that_can_be_linked(
+    write_rows: WriteRows, tmp_path: Path
+) -> None:
+    path = write_rows({"frame": [0, 1, 2], "x_nm": [np.nan, 1.0, 2.0], "y_sig": [1.0, np.nan, 1.0]})
+    with pytest.raises(TableError, match="filter them out") as caught:
+        link(path)
+    condition = str(caught.value).split('--where "')[1].split('"')[0]
+    filter_table(path, tmp_path / "finite.parquet", where=condition)
+    assert link(tmp_path / "finite.parquet").num_molecules == 1
+
+
 def test_tables_of_molecules_negative_gaps_and_conflicting_names_are_refused(write_rows: WriteRows) -> None:
     path = write_rows({"frame": [0, 1]})
     made = link(path)

@@ -13,7 +13,7 @@ from lls_decode.errors import InputError
 from lls_decode.movies import convert, open_movie
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.lls_settings import read_settings
-from lls_decode.movies.lengths import is_unknown, length_nm, unit_nm
+from lls_decode.movies.lengths import length_nm, length_problem, unit_nm
 from tests.movies.any_movie import H, W
 from tests.movies.test_lls_folder import janelia, settings_text
 from tests.movies.test_lls_folder import write as write_lls
@@ -86,6 +86,8 @@ SIZES = {
     "ome m": (ome("m", UM / 1e6), UM, None),
     "ome angstrom": (ome("Å", UM * 1e4), UM, None),
     "ome inch": (ome("in", UM / 25400), UM, None),
+    "ome decimal comma": (ome(None, "0,108", step="0,4"), UM, 400),
+    "imagej decimal comma": (imagej("um", UM, spacing="0,4"), UM, 400),
     "ome pixel": (ome("pixel", 3), None, None),
     "ome reference frame": (ome("reference frame", 3), None, None),
     "tags cm": (tags("CENTIMETER", 1e4 / UM), UM, None),
@@ -113,6 +115,77 @@ def test_an_unknown_unit_gives_a_note(tmp_path):
     assert any("'furlong' of its sizes is unknown; give --pixel-nm" in n for n in open_movie(tmp_path / "a.tif").notes)
 
 
+def ome_told(**told):
+    def make(path):
+        tifffile.imwrite(path, MOVIE, ome=True, metadata={"axes": "ZYX", **told})
+
+    return make
+
+
+def imagej_told(*lines, is_calibrated=True):
+    def make(path):
+        text = "\n".join(("ImageJ=1.53", "images=12", "slices=12", *lines, ""))
+        resolution = (rational(1 / UM) if is_calibrated else (1, 3),) * 2
+        options = {"photometric": "minisblack", "metadata": None, "description": text, "resolution": resolution}
+        tifffile.imwrite(path, MOVIE, resolutionunit="NONE", **options)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "step_nm", "notes"),
+    [
+        (ome_told(PhysicalSizeX="0.1O8", PhysicalSizeY="0.108"), None, None, ["'0.1O8' (µm) is no usable number"]),
+        (ome_told(PhysicalSizeX="1,000.5", PhysicalSizeY="0.108"), None, None, ["'1,000.5' (µm) is no usable number"]),
+        (ome_told(PhysicalSizeX=UM), None, None, ["states a pixel size along x only"]),
+        (ome_told(PhysicalSizeX=UM, PhysicalSizeY=1.0), None, None, ["states a pixel size along x only"]),
+        (ome_told(PhysicalSizeX=-UM, PhysicalSizeY=UM), None, None, ["along x is negative"]),
+        (ome_told(PhysicalSizeX=UM, PhysicalSizeY=108, PhysicalSizeYUnit="nm"), (108, 108), None, []),
+        (ome_told(PhysicalSizeZ="about 400"), None, None, ["'about 400' (µm) is no usable number; give --z-step-nm"]),
+        (imagej_told("unit=um", "yunit=nm"), (108, 0.108), None, []),
+        (imagej_told("unit=um", "zunit=nm", "spacing=400"), (108, 108), 400, []),
+        (imagej_told("unit=um", "yunit=smoot"), None, None, ["'smoot' of its sizes is unknown; give --pixel-nm"]),
+        (imagej_told("unit=um", "spacing=0.4.1"), (108, 108), None, ["'0.4.1' (um) is no usable number"]),
+        (imagej_told("unit=pixel", is_calibrated=False), None, None, []),
+    ],
+)
+def test_a_size_that_cannot_be_used_is_named(make, size, step_nm, notes, tmp_path):
+    make(tmp_path / "a.ome.tif")
+    movie = open_movie(tmp_path / "a.ome.tif")
+    assert movie.pixel_size == (size and PixelSize(x_nm=size[0], y_nm=size[1]))
+    assert movie.z_step_nm == step_nm
+    assert len(movie.notes) == len(notes)
+    for note, expected in zip(movie.notes, notes, strict=True):
+        assert expected in note
+
+
+def test_conversion_prints_sizes_that_cannot_be_used_and_takes_the_given_ones(tmp_path, caplog):
+    ome_told(PhysicalSizeX="0.1O8", PhysicalSizeY="0.108")(tmp_path / "a.ome.tif")
+    source = convert(tmp_path / "a.ome.tif", tmp_path / "a.zarr", pixel_size=PixelSize(x_nm=108, y_nm=108))
+    assert "'0.1O8'" in caplog.text
+    assert source.pixel_size == PixelSize(x_nm=108, y_nm=108)
+
+
+def test_a_given_size_that_contradicts_the_file_is_stored_with_a_warning(tmp_path, caplog):
+    ome_told(PhysicalSizeX=UM, PhysicalSizeY=UM, PhysicalSizeZ=0.4)(tmp_path / "a.ome.tif")
+    same, other = PixelSize(x_nm=108, y_nm=108), PixelSize(x_nm=160, y_nm=160)
+    convert(tmp_path / "a.ome.tif", tmp_path / "a.zarr", pixel_size=same, z_step_nm=400)
+    assert "stored instead" not in caplog.text
+    source = convert(tmp_path / "a.ome.tif", tmp_path / "b.zarr", pixel_size=other, z_step_nm=500)
+    assert "states pixels of 108 x 108 nm (x, y); the given 160 x 160 nm are stored instead" in caplog.text
+    assert "states a z step of 400 nm; the given 500 nm are stored instead" in caplog.text
+    assert (source.pixel_size, source.z_step_nm) == (other, 500)
+
+
+def test_sizes_in_micro_manager_metadata_that_cannot_be_used_are_named(tmp_path):
+    about = json.dumps({"PixelSizeUm": "0,108", "z-step_um": "?"}).encode() + b"\0"
+    extra = [(51123, 2, len(about), about, True)]
+    tifffile.imwrite(tmp_path / "a.tif", MOVIE, photometric="minisblack", metadata={"axes": "ZYX"}, extratags=extra)
+    movie = open_movie(tmp_path / "a.tif")
+    assert (movie.pixel_size, movie.z_step_nm) == (PixelSize(x_nm=108, y_nm=108), None)
+    assert any("'?' (um) is no usable number; give --z-step-nm" in note for note in movie.notes)
+
+
 def test_a_converted_store_keeps_sizes_and_geometry(tmp_path):
     stacks = {janelia(0, i): MOVIE[4 * i : 4 * i + 4] for i in range(3)}
     source = convert(write_lls(tmp_path / "in", stacks), tmp_path / "a.zarr")
@@ -138,7 +211,7 @@ def test_units_are_converted_to_nm():
         None,
         None,
     )
-    assert (is_unknown("pixel"), is_unknown("um"), is_unknown("smoot")) == (False, False, True)
+    assert [bool(length_problem(3, unit)) for unit in ("pixel", "um", "smoot")] == [False, False, True]
 
 
 @pytest.mark.parametrize(

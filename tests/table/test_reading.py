@@ -235,3 +235,23 @@ def test_a_file_of_another_kind_is_refused_with_advice(tmp_path: Path) -> None:
     path.write_text("frame,x_nm,y_nm\n0,1,2\n")
     with pytest.raises(TableError, match="lls-decode import"):
         read_table(path)
+
+
+@pytest.mark.parametrize("columns", [None, ["volume", "x_nm"], ["plane"]])
+def test_changed_frames_that_contradict_volumes_are_refused_until_the_advice_is_followed(
+    columns: list[str] | None, ours: Path, tmp_path: Path
+) -> None:
+    table, out = pd.read_parquet(ours), tmp_path / "later.parquet"
+    first = int(table.frame.iloc[0])
+    table["frame"] += 1000
+    table.to_parquet(out)
+    expected = (
+        f"has frame {first + 1000} with volume {first // 20} .* set volume to frame // 20 and plane to frame % 20"
+    )
+    for read in (read_table, lambda *given: list(iter_tables(*given))):
+        with pytest.raises(TableError, match=expected):
+            read(out, columns)
+    table["volume"], table["plane"] = table.frame // 20, table.frame % 20
+    table.to_parquet(out)
+    assert read_table(out, columns)[0].num_rows == 300
+    assert read_table(out, ["x_nm", "volume"])[0].column_names == ["volume", "x_nm"]

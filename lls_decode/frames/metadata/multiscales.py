@@ -151,4 +151,7 @@ def _scale_nm(axes: str, units: Sequence[Any], scale: Sequence[float]) -> tuple[
             unused.setdefault(repr(unit), []).append(f"{value:g} along {letter}")
         else:
             scale_nm[letter] = round(value * factor, 9)
-    return scale_nm, [f"scale {', '.join(steps)} has unit {unit} and was ignored" for unit, steps in unused.items()]
+    notes = [f"scale {', '.join(steps)} has unit {unit} and was ignored" for unit, steps in unused.items()]
+    if len(known := {"x", "y"} & set(scale_nm)) == 1 and not notes:
+        notes = [f"the scale states a pixel size along {known.pop()} only, which was ignored"]
+    return scale_nm, notes

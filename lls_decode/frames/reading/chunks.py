@@ -19,9 +19,9 @@ from lls_decode.frames.storage.keys import Keys, ZarrArray, join
 Region = tuple[range, ...]
 """Indices along each axis of an array."""
 
-Cause = Literal["absent", "damaged", "denied"]
-"""Reason why a chunk cannot be read: it does not exist (some writers omit chunks on purpose), it is damaged, or this
-process has no permission to read it."""
+Cause = Literal["absent", "absent without fill", "damaged", "denied"]
+"""Reason why a chunk cannot be read: it does not exist (some writers omit chunks on purpose), it does not exist and the
+array states no count as its fill value, it is damaged, or this process has no permission to read it."""
 
 _ABSENT = 2**64 - 1
 
@@ -148,6 +148,8 @@ def _damage(array: ZarrArray, part: Region, sizes: tuple[int, ...], reason: str,
         range(axis.start // size * size, min((axis.start // size + 1) * size, length))
         for axis, size, length in zip(part, sizes, array.shape, strict=True)
     )
+    if cause == "absent" and not _states_counts(array):
+        cause = "absent without fill"
     return Damage(key, extent, reason, cause)
 
 
@@ -169,6 +171,12 @@ def _shard_index(array: ZarrArray, grid: tuple[int, ...]) -> tuple[int, str, boo
 def _cut(start: int, stop: int, size: int) -> list[tuple[int, int]]:
     edges = [start, *range((start // size + 1) * size, stop, size), stop]
     return list(itertools.pairwise(edges))
+
+
+def _states_counts(array: ZarrArray) -> bool:
+    """Return whether the fill value of an array is a count: in zarr v2 it may be undefined, and it may be NaN."""
+    fill = array.metadata.fill_value
+    return fill is not None and bool(np.isfinite(fill))
 
 
 def _fill_value(array: ZarrArray) -> Any:

@@ -15,6 +15,8 @@ _MOST_ARRAYS = 2
 _ADVICE: dict[Cause, str] = {
     "absent": "restore it from a copy, then rerun to process these frames; or, if the writer omitted chunks that "
     "contain only the fill value, set input.absent=fill to read them as such",
+    "absent without fill": "restore it from a copy, then rerun to process these frames; the fill value of the array is "
+    "undefined or not finite, so nothing can stand for it",
     "damaged": "restore it from a copy, then rerun to process these frames",
     "denied": "give the user of this program permission to read it, then rerun to process these frames",
 }

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.documents import DocumentError, read_loose_text, read_yaml_documents
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, in_zero_tail, keep, settle
 from lls_decode.movies.axes import in_order
 from lls_decode.movies.choices import Choices
+from lls_decode.movies.lengths import NO_SIZES, Sizes, stated_sizes
 from lls_decode.movies.movie import Movie, check_type, read_bytes
 from lls_decode.outputs import note_read
 
@@ -48,7 +48,7 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
         height, width = int(info["Height"]), int(info["Width"])
         dtype = np.dtype(f"{info['Byte Order']}{np.dtype(info['Data Type']).str[1:]}")
         frames = int(info["Frames"])
-        pixel_nm = float(info.get("Pixelsize") or info.get("Camera.Pixelsize") or 0)
+        pixel = info.get("Pixelsize") or info.get("Camera.Pixelsize")
     except OSError as error:
         raise InputError(
             f"{description} cannot be read ({error.strerror}), but it has the frame size of {path.name}; restore it."
@@ -59,8 +59,8 @@ def open_picasso_raw(path: Path, choices: Choices) -> Movie:
             "Byte Order."
         ) from error
     check_type(path, dtype)
-    pixel_size = stated_pixel_size(pixel_nm, pixel_nm)
-    return _flat_file(path, height, width, dtype, frames, description, choices, pixel_size)
+    sizes = stated_sizes(dict.fromkeys("xy", (pixel, "nm")))
+    return _flat_file(path, height, width, dtype, frames, description, choices, sizes)
 
 
 def _flat_file(
@@ -71,7 +71,7 @@ def _flat_file(
     announced: int | None,
     described_by: Path,
     choices: Choices,
-    pixel_size: PixelSize | None = None,
+    sizes: Sizes = NO_SIZES,
 ) -> Movie:
     """Open a file of consecutive raw frames; their number follows from the size of the file."""
     frame_bytes = height * width * dtype.itemsize
@@ -103,8 +103,8 @@ def _flat_file(
         read,
         (path, described_by),
         kept.planes,
-        pixel_size=pixel_size,
-        notes=kept.notes,
+        pixel_size=sizes.pixel_size,
+        notes=(*sizes.notes, *kept.notes),
         losses=losses,
         is_closed_up=kept.is_closed_up,
         told=f"1 file, {path.name}, as {len(kept.numbers)} frames",

@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.storage.stores import natural_key
 from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, keep, settle
 from lls_decode.movies.choices import Choices, pick, refuse_unused
 from lls_decode.movies.formats.ndtiff_index import Entry, Index, Value, read_index
-from lls_decode.movies.formats.tiff.descriptions import as_json, micro_manager_size
+from lls_decode.movies.formats.tiff.descriptions import as_json, micro_manager_sizes
+from lls_decode.movies.lengths import Sizes
 from lls_decode.movies.movie import Movie, digest_places, read_bytes
 
 INDEX = "NDTiff.index"
@@ -74,7 +74,7 @@ def open_ndtiff(index: Path, choices: Choices) -> Movie:
     lost = np.array([item is None or (index.parent / item.file, item.number) in lost_in for item in placed])
     kept = keep(lost, planes, choices)
     taken = [placed[number] for number in kept.numbers]
-    pixel_size, z_step_nm = _scale(index.parent, first)
+    sizes = _sizes(index.parent, first)
 
     def read(start: int, stop: int) -> Frames:
         pixels = [read_bytes(index.parent / item.file, item.offset, frame_bytes) for item in taken[start:stop] if item]
@@ -91,9 +91,9 @@ def open_ndtiff(index: Path, choices: Choices) -> Movie:
         read,
         (index, *present),
         kept.planes,
-        pixel_size,
-        z_step_nm if planes > 1 else None,
-        notes=kept.notes,
+        sizes.pixel_size,
+        sizes.z_step_nm if planes > 1 else None,
+        notes=(*sizes.notes, *kept.notes),
         told=told + (f"volumes of {kept.planes} planes" if kept.planes > 1 else f"{len(taken)} frames"),
         losses=losses,
         is_closed_up=kept.is_closed_up,
@@ -229,11 +229,11 @@ def _byte_order(path: Path) -> Literal["<", ">"]:
     return ">" if read_bytes(path, 0, 2) == b"MM" else "<"
 
 
-def _scale(folder: Path, first: Entry) -> tuple[PixelSize | None, float | None]:
-    """Return pixel size and z step from the metadata of the first image and of the acquisition; None if unknown."""
+def _sizes(folder: Path, first: Entry) -> Sizes:
+    """Return pixel size and z step from the metadata of the first image and of the acquisition."""
     image = as_json(_bytes_or_nothing(folder / first.file, first.metadata_offset, first.metadata_bytes))
     summary = as_json(_summary(folder / first.file))
-    return micro_manager_size(image, summary)
+    return micro_manager_sizes(image, summary)
 
 
 def _summary(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """Checks of the light before a run: light outside the training range is noted, and impossible light is refused."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,16 @@ def test_unreadable_frames_do_not_prevent_the_check_of_the_others(tmp_path: Path
     config = RunConfig(camera=STORM.replace(offset_adu=180))
     with pytest.raises(BundleError, match="offset_adu is too high"):
         make_plan(tmp_path / "movie.zarr", find_bundle("storm-2d"), tmp_path / "out", config)
+
+
+@pytest.mark.parametrize("part", [PartConfig(), PartConfig(volumes=(0, 8))])
+def test_the_light_is_compared_although_the_last_frames_were_never_written(part: PartConfig, tmp_path: Path) -> None:
+    """A preallocated array has no chunks for frames that the acquisition did not reach."""
+    camera = STORM.replace(gain_adu_per_e=21.0)
+    plan(counts(), tmp_path)
+    for chunk in sorted((tmp_path / "movie.zarr" / "c").iterdir())[2:]:
+        shutil.rmtree(chunk)
+    config = RunConfig(camera=camera, part=part)
+    notes = make_plan(tmp_path / "movie.zarr", find_bundle("storm-2d"), tmp_path / "out", config).notes
+    assert any("check the camera's offset and gain" in note for note in notes)
+    assert not any("could not be compared" in note for note in notes)

@@ -1,10 +1,10 @@
 """Movies in plain HDF5 datasets, ``file.h5::/path/of/dataset``, whose last two axes are rows and columns."""
 
-import math
 from pathlib import Path
 from typing import Any
 
-from lls_decode.config import PixelSize, stated_pixel_size
+import numpy as np
+
 from lls_decode.errors import InputError
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library, missing_frames
@@ -16,6 +16,7 @@ from lls_decode.movies.formats.hdf5.files import (
     open_file,
     read_frames,
 )
+from lls_decode.movies.lengths import NO_SIZES, Sizes, read_number, stated_sizes
 from lls_decode.movies.movie import Movie
 
 SUFFIXES = (".h5", ".hdf5")
@@ -39,7 +40,7 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
         check_dataset(path, dataset)
         labels = [dimension.label.lower() for dimension in dataset.dims]
         lost = lost_frames(path, dataset)
-        pixel_size, z_step_nm = _sizes(dataset)
+        sizes = _sizes(dataset)
     if any(labels) and labels[-2:] not in (["y", "x"], ["", ""]):
         raise InputError(f"{path} has axes {labels} in {dataset.name}, expected rows (y) and columns (x) at the end.")
     height, width = dataset.shape[-2:]
@@ -57,8 +58,9 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
             lost=lost,
             accounts=accounts,
             is_encoded=is_encoded(dataset),
-            pixel_size=pixel_size,
-            z_step_nm=z_step_nm,
+            pixel_size=sizes.pixel_size,
+            z_step_nm=sizes.z_step_nm,
+            notes=sizes.notes,
             inside=dataset.name,
         ),
         choices,
@@ -88,10 +90,15 @@ def _find(path: Path, file: Any, inside: str) -> Any:
     raise InputError(f"{path} has {what}; datasets of frames are: {listed}{example}.")
 
 
-def _sizes(dataset: Any) -> tuple[PixelSize | None, float | None]:
+def _sizes(dataset: Any) -> Sizes:
     """Read the pixel size and z step in the form that ImageJ plugins and ilastik write: micrometres along z, y, x."""
     sizes = dataset.attrs.get("element_size_um")
-    if sizes is None or len(sizes) != 3 or min(sizes) <= 0 or tuple(sizes) == (1, 1, 1):
-        return None, None
-    z, y, x = (float(f"{1000 * float(size):.10g}") for size in sizes)
-    return stated_pixel_size(x, y), z if 0 < z < math.inf else None
+    if sizes is None:
+        return NO_SIZES
+    listed = np.ravel(sizes).tolist()
+    if len(listed) != 3:
+        told = f"its element_size_um is {listed}, expected the sizes along z, y and x"
+        return Sizes(notes=(f"{told}; give --pixel-nm and --z-step-nm",))
+    is_calibrated = any(read_number(size) != 1 for size in listed)
+    micron = [read_number(size) * 1000 if is_calibrated else 0.0 for size in listed]
+    return stated_sizes({axis: (size, "nm") for axis, size in zip("zyx", micron, strict=True)})

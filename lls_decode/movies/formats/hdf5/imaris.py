@@ -4,13 +4,13 @@
 of its group state the size without padding. Attributes are arrays of single characters.
 """
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
@@ -24,7 +24,7 @@ from lls_decode.movies.formats.hdf5.files import (
     open_file,
     read_frames,
 )
-from lls_decode.movies.lengths import length_nm
+from lls_decode.movies.lengths import Sizes, read_number, stated_sizes
 from lls_decode.movies.movie import Movie
 
 _LEVEL = "DataSet/ResolutionLevel 0"
@@ -43,7 +43,7 @@ def open_imaris(path: Path, choices: Choices) -> Movie:
         announced = max(_announced_times(file), max(times, default=-1) + 1)
         cells, sizes = _cells(path, level, announced, channels)
         lost = np.concatenate([_lost(path, cell, sizes[0]) for cell in cells])
-        pixel_size, z_step_nm = _scale(file, sizes)
+        told = _sizes_nm(file, sizes)
         names = tuple(_text(file.get(f"DataSetInfo/Channel {i}"), "Name") or str(i) for i in channels)
     depth, height, width = sizes
     accounts = missing_frames(path, len(lost), lost, f"{int(lost.sum())} planes are missing or beyond its end")
@@ -74,8 +74,9 @@ def open_imaris(path: Path, choices: Choices) -> Movie:
             accounts=accounts,
             is_encoded=is_encoded(first),
             channels=names,
-            pixel_size=pixel_size,
-            z_step_nm=z_step_nm,
+            pixel_size=told.pixel_size,
+            z_step_nm=told.z_step_nm,
+            notes=told.notes,
         ),
         choices,
     )
@@ -136,16 +137,13 @@ def _gap(path: Path, gaps: list[int], lost: Any) -> Account:
     return Account(path, len(lost), len(lost) - len(missing), why, missing, is_gap=True)
 
 
-def _scale(file: Any, sizes: tuple[int, int, int]) -> tuple[PixelSize | None, float | None]:
+def _sizes_nm(file: Any, sizes: tuple[int, int, int]) -> Sizes:
     """Compute pixel size and z step from the extent of the image and its unit."""
     image = file.get("DataSetInfo/Image")
     unit = _text(image, "Unit") or "um"
-    steps = []
-    for axis, count in enumerate(reversed(sizes)):
-        try:
-            extent = float(_text(image, f"ExtMax{axis}")) - float(_text(image, f"ExtMin{axis}"))
-        except ValueError:
-            return None, None
-        steps.append(length_nm(extent / count, unit))
-    x_nm, y_nm, z_nm = steps
-    return stated_pixel_size(x_nm, y_nm), z_nm
+    stated: dict[str, tuple[object, str]] = {}
+    for number, (axis, count) in enumerate(zip("xyz", reversed(sizes), strict=True)):
+        low, high = (_text(image, f"Ext{end}{number}") for end in ("Min", "Max"))
+        extent = read_number(high) - read_number(low)
+        stated[axis] = (extent / count if math.isfinite(extent) else f"{low} to {high}", unit)
+    return stated_sizes(stated)

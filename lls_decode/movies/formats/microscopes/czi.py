@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
@@ -25,7 +24,7 @@ from lls_decode.movies.formats.microscopes.czi_segments import (
     group_planes,
     read_segments,
 )
-from lls_decode.movies.lengths import length_nm
+from lls_decode.movies.lengths import NO_SIZES, Sizes, stated_sizes
 from lls_decode.movies.movie import Movie
 
 _FRONT = "SRIHVBTZC"
@@ -40,8 +39,7 @@ class _About:
 
     sizes: dict[str, int]
     channels: tuple[str, ...] = ()
-    pixel_size: PixelSize | None = None
-    z_step_nm: float | None = None
+    sizes_nm: Sizes = NO_SIZES
 
 
 def open_czi(path: Path, choices: Choices) -> Movie:
@@ -79,8 +77,9 @@ def open_czi(path: Path, choices: Choices) -> Movie:
             accounts=_accounts(path, lost, placed, segments.problem),
             is_encoded=any(block.compression for block in first.blocks),
             channels=about.channels,
-            pixel_size=about.pixel_size,
-            z_step_nm=about.z_step_nm,
+            pixel_size=about.sizes_nm.pixel_size,
+            z_step_nm=about.sizes_nm.z_step_nm,
+            notes=about.sizes_nm.notes,
         ),
         choices,
     )
@@ -135,9 +134,8 @@ def _read_about(xml: str) -> _About:
             sizes[axis] = int(text)
     names = [] if image is None else [c.get("Name") or "" for c in image.findall("Dimensions/Channels/Channel")]
     metres = {item.get("Id"): item.findtext("Value") for item in root.findall(".//Scaling/Items/Distance")}
-    x_nm, y_nm, z_nm = (length_nm(metres.get(axis), "m") for axis in "XYZ")
-    pixel_size = stated_pixel_size(x_nm, y_nm)
-    return _About(sizes, tuple(names) if all(names) else (), pixel_size, z_nm)
+    sizes_nm = stated_sizes({axis.lower(): (metres.get(axis), "m") for axis in "XYZ"})
+    return _About(sizes, tuple(names) if all(names) else (), sizes_nm)
 
 
 def _read_plane(path: Path, plane: Plane | None, dtype: np.dtype) -> Frames:

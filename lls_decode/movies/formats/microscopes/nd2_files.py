@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
 from lls_decode.movies.choices import Choices, pick
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
-from lls_decode.movies.lengths import length_nm
+from lls_decode.movies.lengths import stated_sizes
 from lls_decode.movies.movie import Movie, check_type
 
 _DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, struct.error, zlib.error)
@@ -61,6 +60,7 @@ def _open_frames(path: Path, file: Any, choices: Choices) -> Movie:
         return out
 
     weakref.finalize(read, file.close)
+    told = stated_sizes({"x": (voxel.x, "um"), "y": (voxel.y, "um"), "z": (voxel.z, "um")})
     position = _position(path, loops, choices) if "p" in axes else choices.position
     frames = FrameArray(
         path,
@@ -74,8 +74,9 @@ def _open_frames(path: Path, file: Any, choices: Choices) -> Movie:
         accounts=accounts,
         is_encoded=attributes.compressionType is not None,
         channels=names,
-        pixel_size=_pixel_size(voxel),
-        z_step_nm=length_nm(voxel.z, "um"),
+        pixel_size=told.pixel_size,
+        z_step_nm=told.z_step_nm,
+        notes=told.notes,
     )
     return as_movie(frames, replace(choices, position=position))
 
@@ -136,12 +137,5 @@ def _position(path: Path, loops: Any, choices: Choices) -> str:
     for loop in loops:
         if loop.type == "XYPosLoop":
             names = [point.name or f"Pos{i}" for i, point in enumerate(loop.parameters.points)]
-            if len(set(names)) < len(names):
-                names = [f"{name}-{i}" for i, name in enumerate(names)]
             return str(pick(names, choices.position, "position", path))
     return str(choices.position or 0)
-
-
-def _pixel_size(voxel: Any) -> PixelSize | None:
-    x_nm, y_nm = length_nm(voxel.x, "um"), length_nm(voxel.y, "um")
-    return stated_pixel_size(x_nm, y_nm)

@@ -11,7 +11,7 @@ from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints, in_zero_tail
 from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
-from lls_decode.movies.lengths import length_nm, square
+from lls_decode.movies.lengths import stated_sizes
 from lls_decode.movies.movie import Movie, check_type, read_bytes
 
 _PLANES_TAG = 33629
@@ -44,7 +44,9 @@ def open_stk(path: Path, choices: Choices) -> Movie:
 
     unit = str(about.get("CalibrationUnits") or "")
     steps = np.abs(np.atleast_1d(about.get("ZDistance", 0.0)))
-    z_step = float(steps[0]) if np.allclose(steps, steps[0]) else None
+    x, y = about.get("XCalibration"), about.get("YCalibration")
+    z = f"{steps.min():g} to {steps.max():g}" if not np.allclose(steps, steps[0]) else float(steps[0])
+    sizes = stated_sizes({"x": (x, unit), "y": (x if y is None else y, unit), "z": (z, unit)})
     return as_movie(
         FrameArray(
             path,
@@ -56,8 +58,9 @@ def open_stk(path: Path, choices: Choices) -> Movie:
             read,
             lost=lost,
             accounts=(account,) if problems else (),
-            pixel_size=square(length_nm(about.get("XCalibration"), unit)),
-            z_step_nm=length_nm(z_step, unit),
+            pixel_size=sizes.pixel_size,
+            z_step_nm=sizes.z_step_nm,
+            notes=sizes.notes,
         ),
         choices,
     )

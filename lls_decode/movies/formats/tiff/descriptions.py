@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from lls_decode.config import PixelSize, stated_pixel_size
 from lls_decode.documents import parse_json
 from lls_decode.movies.formats.tiff.pages import DESCRIPTION, MICRO_MANAGER, SHAPED, Pages
-from lls_decode.movies.lengths import is_unknown, length_nm, square
+from lls_decode.movies.lengths import NO_SIZES, Sizes, length_nm, stated_sizes
 
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
 _TAG_UNITS = {2: "inch", 3: "cm"}
+_DIGITS = 6
+"""Significant digits of sizes in resolution tags, which are fractions of 32-bit integers."""
 MAX_TAG_NM = 10_000.0
 """Largest pixel size that is accepted from resolution tags. Programs without calibration write 72 to 1200 dots per
 inch, which are pixels of 21 to 353 um; camera pixels are smaller than 10 um, even without magnification."""
@@ -27,9 +28,7 @@ class Description:
     shape: tuple[int, ...] = ()
     problem: str = ""
     """Inconsistency within the description; empty if there is none."""
-    pixel_size: PixelSize | None = None
-    z_step_nm: float | None = None
-    notes: tuple[str, ...] = ()
+    sizes: Sizes = NO_SIZES
     more: int = 0
     """Number of frames announced by the descriptions of further pages."""
 
@@ -74,7 +73,6 @@ def _imagej(text: str, pages: Pages) -> Description:
     shape = tuple(sizes[axis] for axis in axes)
     images = _count(facts.get("images"))
     unit = facts.get("unit", "")
-    notes = (f"the unit {unit!r} of its sizes is unknown; give --pixel-nm and --z-step-nm",) if is_unknown(unit) else ()
     problem = ""
     if not axes and images > 1:
         axes, shape = ("",), (images,)
@@ -83,10 +81,11 @@ def _imagej(text: str, pages: Pages) -> Description:
         axes, shape = ("",), (images,)
     elif axes == ("z",) and "hyperstack" not in facts and "spacing" not in facts:
         axes = ("",)
-    pixel_size = _resolution(pages, unit) if unit else None
-    return Description(
-        "its ImageJ description", axes, shape, problem, pixel_size, length_nm(facts.get("spacing"), unit), notes
-    )
+    units = {"x": unit, "y": facts.get("yunit", unit), "z": facts.get("zunit", unit)}
+    stated: dict[str, tuple[object, str]] = {"z": (facts.get("spacing"), units["z"])}
+    if unit:
+        stated |= {axis: (size, units[axis]) for axis, size in _resolution(pages).items()}
+    return Description("its ImageJ description", axes, shape, problem, stated_sizes(stated, digits=_DIGITS))
 
 
 def _count(text: str | None) -> int:
@@ -97,19 +96,15 @@ def _shaped(text: str, pages: Pages) -> Description:
     """Read tifffile's description: the shape of one array, and the names of its axes if present."""
     facts = as_json(text)
     shape, axes = shaped(facts, pages.layouts[0].shape)
-    others, unit = pages.described, str(facts.get("unit", ""))
-    micron = {
-        name: length_nm(facts.get(f"PhysicalSize{name}"), str(facts.get(f"PhysicalSize{name}Unit", "um")))
-        for name in "XYZ"
-    }
-    x, y = micron["X"], micron["Y"]
+    others = pages.described
+    told = {axis: (facts.get(f"PhysicalSize{axis}"), str(facts.get(f"PhysicalSize{axis}Unit", "um"))) for axis in "XYZ"}
+    sizes = stated_sizes({axis.lower(): size for axis, size in told.items()})
     return Description(
         "its description",
         axes,
         shape,
         more=sum(prod(shaped(as_json(text), pages.layout_at(number).shape)[0]) for number, text in others.items()),
-        pixel_size=stated_pixel_size(x, y),
-        z_step_nm=micron["Z"] or length_nm(facts.get("spacing"), unit),
+        sizes=sizes.or_else(stated_sizes({"z": (facts.get("spacing"), str(facts.get("unit", "")))})),
     )
 
 
@@ -145,39 +140,30 @@ def announced_by_micro_manager(pages: Pages, found: Description) -> Description:
     return replace(found, origin="its Micro-Manager summary", axes=tuple(long), shape=tuple(long.values()))
 
 
-def micro_manager_size(*documents: dict[str, Any]) -> tuple[PixelSize | None, float | None]:
+def micro_manager_sizes(*documents: dict[str, Any]) -> Sizes:
     """Return pixel size and z step from Micro-Manager's metadata of an image or an acquisition."""
-    pixel = next(
-        (nm for d in documents for key in ("PixelSizeUm", "PixelSize_um") if (nm := length_nm(d.get(key), "um"))), None
-    )
-    step = next(
-        (nm for d in documents for key in ("z-step_um", "ZStepUm", "z_step_um") if (nm := length_nm(d.get(key), "um"))),
-        None,
-    )
-    return square(pixel), step
+    sizes = NO_SIZES
+    for told in documents:
+        for key in ("PixelSizeUm", "PixelSize_um"):
+            sizes = sizes.or_else(stated_sizes(dict.fromkeys("xy", (told.get(key), "um"))))
+        for key in ("z-step_um", "ZStepUm", "z_step_um"):
+            sizes = sizes.or_else(stated_sizes({"z": (told.get(key), "um")}))
+    return sizes
 
 
 def _with_sizes(found: Description, pages: Pages) -> Description:
     """Fill in missing sizes from Micro-Manager's metadata and the resolution tags."""
     image = as_json(pages.first.get(MICRO_MANAGER, b"") or b"")
-    pixel_size, z_step_nm = micro_manager_size(image, as_json(pages.summary))
-    return replace(
-        found,
-        pixel_size=found.pixel_size or pixel_size or _resolution(pages, ""),
-        z_step_nm=found.z_step_nm or z_step_nm,
-    )
+    sizes = found.sizes.or_else(micro_manager_sizes(image, as_json(pages.summary)))
+    if sizes.pixel_size is None:
+        unit = _TAG_UNITS.get(pages.first.get(_RESOLUTION_UNIT, 2), "")
+        tags = {axis: (size, unit) for axis, size in _resolution(pages).items()}
+        if all((length_nm(*told) or 0.0) <= MAX_TAG_NM for told in tags.values()):
+            sizes = sizes.or_else(stated_sizes(tags, digits=_DIGITS))
+    return replace(found, sizes=sizes)
 
 
-def _resolution(pages: Pages, unit: str) -> PixelSize | None:
-    """Return the pixel size from the resolution tags (pixels per unit), with ImageJ's unit or that of the tags."""
-    tags = _TAG_UNITS.get(pages.first.get(_RESOLUTION_UNIT, 2), "")
-    sizes = []
-    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
-        value = pages.first.get(tag)
-        if not isinstance(value, tuple) or 0 in value:
-            return None
-        nm = length_nm(value[1] / value[0], unit or tags)
-        if nm is None or (not unit and nm > MAX_TAG_NM):
-            return None
-        sizes.append(float(f"{nm:.6g}"))  # the tag is a fraction of 32-bit integers
-    return PixelSize(x_nm=sizes[0], y_nm=sizes[1])
+def _resolution(pages: Pages) -> dict[str, float]:
+    """Return the pixel sizes in the resolution tags, which count pixels per unit."""
+    values = {axis: pages.first.get(tag) for axis, tag in (("x", _X_RESOLUTION), ("y", _Y_RESOLUTION))}
+    return {axis: value[1] / value[0] for axis, value in values.items() if isinstance(value, tuple) and 0 not in value}

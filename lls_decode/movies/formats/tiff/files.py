@@ -208,7 +208,7 @@ def images_of(stored: Stored, pages: Pages, found: Description) -> list[Image]:
             parts = [(runs[0], found.shape, found.axes)]
         else:
             parts = [(run, (len(run),) if len(run) > 1 else (), ("",) if len(run) > 1 else ()) for run in runs]
-    images = []
+    images, sizes = [], found.sizes
     for number, (numbers, shape, axes) in enumerate(parts):
         if len(numbers) > prod(shape):
             shape, axes = (len(numbers),), ("",)
@@ -216,7 +216,7 @@ def images_of(stored: Stored, pages: Pages, found: Description) -> list[Image]:
         page_of[: len(numbers)] = numbers
         page_of = page_of.reshape(shape)
         image = Image(
-            str(number), axes, np.where(page_of < 0, -1, 0), page_of, (), found.pixel_size, found.z_step_nm, found.notes
+            str(number), axes, np.where(page_of < 0, -1, 0), page_of, (), sizes.pixel_size, sizes.z_step_nm, sizes.notes
         )
         images.append(image)
     return images

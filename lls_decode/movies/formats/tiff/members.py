@@ -17,6 +17,7 @@ from lls_decode.movies.formats.tiff.files import Image, Stored, account_for, ima
 from lls_decode.movies.formats.tiff.layout import PixelLayout
 from lls_decode.movies.formats.tiff.ome import DamagedXmlError, OmeSet, is_ome, read_ome
 from lls_decode.movies.formats.tiff.pages import Ints, Pages, read_pages
+from lls_decode.movies.lengths import Sizes
 from lls_decode.movies.movie import check_type
 
 
@@ -94,8 +95,6 @@ def _shape(image: Image, stored: Stored) -> tuple[int, int]:
 
 def _survey_set(path: Path, pages: Pages, ome: OmeSet, choices: Choices) -> Member:
     names = [image.name for image in ome.images]
-    if len(set(names)) < len(names):
-        names = [f"{name}-{i}" for i, name in enumerate(names)]
     chosen = ome.images[0]
     if len(names) > 1:
         chosen = ome.images[pick(names, choices.position, "position", path)]
@@ -129,8 +128,8 @@ def _survey_set(path: Path, pages: Pages, ome: OmeSet, choices: Choices) -> Memb
         chosen.z_step_nm, chosen.notes,
     )  # fmt: skip
     if chosen.pixel_size is None:
-        other = describe(pages)
-        image = replace(image, pixel_size=other.pixel_size, z_step_nm=image.z_step_nm or other.z_step_nm)
+        sizes = Sizes(None, chosen.z_step_nm, chosen.notes).or_else(describe(pages).sizes)
+        image = replace(image, pixel_size=sizes.pixel_size, z_step_nm=sizes.z_step_nm, notes=sizes.notes)
     return _member(image, tuple(files), tuple(accounts), choices, path)
 
 

@@ -10,11 +10,11 @@ from typing import Final
 
 import numpy as np
 
-from lls_decode.config import PixelSize, stated_pixel_size
+from lls_decode.config import PixelSize
 from lls_decode.documents import DocumentError, read_text
 from lls_decode.errors import InputError
 from lls_decode.movies.formats.tiff.pages import Ints
-from lls_decode.movies.lengths import is_unknown, length_nm
+from lls_decode.movies.lengths import stated_sizes
 
 _MOST_PLANES: Final = 5_000_000
 """Largest number of planes of an image; TIFF sets of microscopes have at most some hundred thousand."""
@@ -124,9 +124,8 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
     order = pixels.get("DimensionOrder", "XYZCT").replace("X", "").replace("Y", "")
     for place, file, page in _planes(pixels, order, sizes, path, own):
         file_of[place], page_of[place] = files.setdefault(file, len(files)), page
-    units = {axis: pixels.get(f"PhysicalSize{axis}Unit", "µm") for axis in "XYZ"}
-    found = {axis: length_nm(pixels.get(f"PhysicalSize{axis}"), units[axis]) for axis in "XYZ"}
-    x, y = found["X"], found["Y"]
+    told = {axis: (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XYZ"}
+    sizes_nm = stated_sizes({axis.lower(): size for axis, size in told.items()})
     names = [channel.get("Name") or str(i) for i, channel in enumerate(channels)]
     return OmeImage(
         node.get("Name") or node.get("ID") or str(number),
@@ -134,13 +133,9 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
         tuple(names) if len(names) == sizes["C"] else tuple(map(str, range(sizes["C"]))),
         file_of,
         page_of,
-        stated_pixel_size(x, y),
-        found["Z"],
-        tuple(
-            f"the unit {unit!r} of its size along {axis} is unknown; give --pixel-nm and --z-step-nm"
-            for axis, unit in units.items()
-            if pixels.get(f"PhysicalSize{axis}") and is_unknown(unit)
-        ),
+        sizes_nm.pixel_size,
+        sizes_nm.z_step_nm,
+        sizes_nm.notes,
     )
 
 
