@@ -38,7 +38,8 @@ def main() -> None:
                 bundle = load_bundle(path)
                 config = conditions(bundle.info.training["configuration"], options.psf, snr, density, options.frames)
                 line = {"benchmark": "density", "model": bundle.info.name, "context": bundle.info.network.context}
-                line |= {"filters": bundle.info.network.filters, "snr": snr, "density_per_um2": density}
+                line |= {"filters": bundle.info.network.filters, "snr": snr}
+                line |= dict(zip(("photons", "bg"), SNRS[snr], strict=True)) | {"density_per_um2": density}
                 line |= build_validator(config)(bundle.network, bundle.info).to_dict()
                 print(json.dumps({**line, "hardware": f"{platform.machine()}, {os.cpu_count()} cores"}), flush=True)
 
