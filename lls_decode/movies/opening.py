@@ -33,8 +33,8 @@ from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
 from lls_decode.movies.formats.zarr_store import is_zarr, open_zarr
 from lls_decode.movies.joining import join
 from lls_decode.movies.movie import Movie
-from lls_decode.movies.names import is_lls, read_name
 from lls_decode.movies.series import Series, find_series, list_files
+from lls_decode.naming.names import is_lls, read_name
 
 TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
 BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
@@ -158,7 +158,7 @@ def _open_folder(where: str, choices: Choices) -> Movie:
         refuse_foreign_names(Path(where), files)
     series = find_series(where, files, choices)
     inner = _left_open(series, choices)
-    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
+    if is_lls(series.files[0].name) and "{" not in (choices.pattern or ""):
         return open_lls_series(series.files[0].parent, series, inner)
     return open_tiff_series(series, inner)
 
@@ -207,7 +207,7 @@ def _pick_set(where: str, sets: list[list[Path]], choices: Choices) -> int:
     """Return the index of the chosen OME set; each set counts as a position."""
     if len(sets) == 1:
         return 0
-    names = [read_name(members[0]).position or members[0].name for members in sets]
+    names = [read_name(members[0].name).position or members[0].name for members in sets]
     if len(set(names)) < len(names):
         names = [members[0].name for members in sets]
     return pick(names, choices.position, "position", where)

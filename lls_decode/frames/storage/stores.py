@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 import stat
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from lls_decode.config import StorageConfig
 from lls_decode.errors import InputError
 from lls_decode.frames.storage.keys import METADATA
 from lls_decode.frames.storage.remote import find_entries, forget_remote, is_remote_store
+from lls_decode.naming.names import natural_key
 
 DEFAULT_STORAGE = StorageConfig()
 
@@ -25,12 +25,6 @@ def forget_listings() -> None:
     """Clear the cached listings, so that directories are listed again."""
     _list_cached.cache_clear()
     forget_remote()
-
-
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key that puts ``v9`` before ``v10``."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
 
 
 def is_store(path: str | Path, storage: StorageConfig = DEFAULT_STORAGE) -> bool:

@@ -17,8 +17,8 @@ from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.movie import Movie, digest_places
-from lls_decode.movies.names import is_lls
 from lls_decode.movies.series import Series
+from lls_decode.naming.names import is_lls
 
 SURVEY_ALL = 2000
 """Largest series of which all files are examined in advance. In longer series, one file of each size is examined; the
@@ -159,7 +159,7 @@ def _whole_members(members: Sequence[Member], choices: Choices, where: object) -
         Loss(m.first.path.name, f"{len(m.lost)} of {usual} {what}", "its length differs from that of the other files")
         for m in odd
     ]
-    is_stopped = odd == [members[-1]] and lengths[-1] < usual and is_lls(members[-1].first.path)
+    is_stopped = odd == [members[-1]] and lengths[-1] < usual and is_lls(members[-1].first.path.name)
     if is_stopped and not choices.allow_gaps:
         return members, losses  # the acquisition was stopped during the last stack
     if not choices.allow_gaps and not choices.salvage:
