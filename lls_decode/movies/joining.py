@@ -10,7 +10,7 @@ from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.choices import name_some
 from lls_decode.movies.movie import Movie
-from lls_decode.movies.series import Series
+from lls_decode.movies.series import Series, check_single_planes
 
 
 def join(series: Series, movies: Sequence[Movie]) -> Movie:
@@ -26,6 +26,8 @@ def join(series: Series, movies: Sequence[Movie]) -> Movie:
         return replace(first, losses=(*series.losses, *first.losses), notes=(*series.notes, *first.notes))
     _check_alike(series, movies)
     lengths = [movie.num_frames for movie in movies]
+    if series.planes > 1:
+        check_single_planes(series.where, series, lengths)
     ends = np.cumsum(lengths)
 
     def read(start: int, stop: int) -> Frames:

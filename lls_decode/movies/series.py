@@ -9,9 +9,10 @@ from lls_decode.frames.storage.stores import expand, has_magic
 from lls_decode.movies.accounting import Loss
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.naming.names import names_of, natural_key, read_pattern
-from lls_decode.naming.series import find_names
+from lls_decode.naming.series import as_times, find_names
 
-_MAX_GAPS = 1000
+MAX_GAPS = 1000
+"""Largest number of gaps that are recorded."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class Series:
     takes_position: bool = False
     """Whether file names select the position."""
     channel: str = ""
+
+
+def check_single_planes(where: object, series: Series, lengths: Sequence[int]) -> None:
+    """Raise an error if names count planes, but a file holds more than one frame."""
+    for path, length in zip(series.files, lengths, strict=True):
+        if length > 1:
+            raise InputError(
+                f"{where} has {series.planes} planes by the names of its files, but {path.name} has {length} frames "
+                "itself, expected one; mark the number that counts time by {t}, and give the others or replace them by "
+                f"*, e.g. --pattern '{as_times([path.name for path in series.files])}'."
+            )
 
 
 def list_files(where: str, suffixes: set[str], choices: Choices) -> list[Path]:
@@ -80,7 +92,7 @@ def find_series(where: str, files: Sequence[Path], choices: Choices) -> Series:
         where,
         tuple(named[name] for name in found.names),
         found.planes,
-        tuple(Loss(Path(where).name, item, "files of the series are missing") for item in found.missing[:_MAX_GAPS]),
+        tuple(Loss(Path(where).name, item, "files of the series are missing") for item in found.missing[:MAX_GAPS]),
         found.notes,
         found.takes_channel,
         found.takes_position,

@@ -21,6 +21,10 @@ _REST_OF_A_SERIES = re.compile(r"[ _\-.]?(?:file|part|x)?[ _\-.]?\(?(?:\{bare\}|
 class Ways(Protocol):
     """What a user can do about an ambiguity, in the words of the command that reads the files."""
 
+    @property
+    def noun(self) -> str:
+        """Word for what the names name: files or stores."""
+
     def choose(self, wanted: Sequence[str], names: Sequence[str]) -> str:
         """Say how to read only the wanted ones of all names, as the end of a sentence."""
 
@@ -37,8 +41,11 @@ class Ways(Protocol):
         """Say how to read the files in spite of gaps."""
 
 
+@dataclass(frozen=True)
 class OptionWays:
     """The options of ``lls-decode convert``."""
+
+    noun: str = "files"
 
     def choose(self, wanted: Sequence[str], names: Sequence[str]) -> str:
         """Advise a ``--pattern``."""
@@ -112,7 +119,7 @@ def find_names(
     if stacks:
         _check_once(where, sorted(stacks, key=lambda name: (name.channel, name.position, name.times)), ways)
     read = _one_form(where, stacks or read, ways)
-    notes = [f"{len(left)} files are not named as stacks and were left out: {name_some(left)}"] if left else []
+    notes = [f"{len(left)} {ways.noun} are not named as stacks and were left out: {name_some(left)}"] if left else []
     read, takes_position = _choose_position(where, read, choices, ways)
     read, takes_channel = _choose_channel(where, read, choices, ways)
     read, more = _measures_as_counts(where, read, ways)
@@ -164,8 +171,8 @@ def _one_form(where: str, names: list[Name], ways: Ways) -> list[Name]:
         others = [name.name for name in names if name.form != largest]
         wanted = [name.name for name in forms[largest]]
         raise InputError(
-            f"{where} has {len(wanted)} files named like {wanted[0]}, and {len(others)} files with other forms of "
-            f"name: {name_some(others)}; choose the files of one movie, e.g. "
+            f"{where} has {len(wanted)} {ways.noun} named like {wanted[0]}, and {len(others)} {ways.noun} with "
+            f"other forms of name: {name_some(others)}; choose the files of one movie, e.g. "
             f"{ways.choose(wanted, [name.name for name in names])}."
         )
     return names
@@ -214,15 +221,15 @@ def _with_bare(bare: list[Name], numbered: list[Name]) -> list[Name]:
 def suggest(wanted: Sequence[str], names: Sequence[str]) -> str:
     """Return a ``--pattern`` that matches the wanted names, which have one form, and no others if possible."""
     for field in ("{t}", "*"):
-        pattern = _pattern(wanted, field)
+        pattern = common_pattern(wanted, field)
         reader = read_pattern(pattern)
         if {name for name in names if reader(name) is not None} == set(wanted):
             return pattern
     return pattern
 
 
-def _pattern(wanted: Sequence[str], field: str) -> str:
-    """Return a pattern with a wildcard, or a field if there is only one, for each number that varies."""
+def common_pattern(wanted: Sequence[str], field: str) -> str:
+    """Return a pattern with a wildcard, or ``field`` if there is only one, for each number that varies."""
     runs = [re.split(r"(\d+)", name) for name in wanted]
     if len({len(parts) for parts in runs}) > 1:
         return f"{runs[0][0]}*{split_suffix(wanted[0])[1]}"
@@ -277,37 +284,34 @@ def _measures_as_counts(where: str, names: list[Name], ways: Ways) -> tuple[list
     """
     notes = []
     if any(name.is_plane_measured for name in names):
-        ranks = {plane: rank for rank, plane in enumerate(sorted({name.plane or 0 for name in names}))}
-        names = [replace(name, plane=ranks[name.plane or 0]) for name in names]
+        planes = _ranks([name.plane or 0 for name in names])
+        names = [replace(name, plane=plane) for name, plane in zip(names, planes, strict=True)]
         notes.append("planes are ordered by their measured positions, so missing planes cannot be detected")
-    columns = list(zip(*(name.measures for name in names), strict=True))
-    columns = [column for column in columns if len(set(column)) > 1]
+    columns = [column for column in zip(*(name.measures for name in names), strict=True) if len(set(column)) > 1]
     if not columns:
         return names, notes
-    counts = list(zip(*((*name.times, *name.numbers) for name in names), strict=False))
-    if any(len(set(column)) > 1 for column in counts):
+    counters = zip(*((*name.times, *name.numbers) for name in names), strict=True)
+    if any(len(set(column)) > 1 for column in counters):
         ordered = sorted(range(len(names)), key=lambda i: (names[i].times, names[i].numbers, names[i].plane or 0))
         for column in columns:
             amounts = [column[i][0] for i in ordered]
             if not is_time_unit(column[0][1]) or any(b < a for a, b in pairwise(amounts)):
                 raise _several_numbers(where, names, ways)
         return names, notes
-    ranks_of = [{value: rank for rank, value in enumerate(sorted(set(column)))} for column in columns]
-    places = [
-        tuple(ranks[value] for ranks, value in zip(ranks_of, row, strict=True)) for row in zip(*columns, strict=True)
-    ]
-    if any(len(set(place)) > 1 for place in places):
+    places = [_ranks([amount for amount, _ in column]) for column in columns]
+    if any(other != places[0] for other in places):
         raise _several_numbers(where, names, ways)
-    unit = columns[0][0][1]
-    notes.append(f"files are ordered by the number in front of {unit!r}, so missing files cannot be detected")
-    ordered_names = [replace(name, times=(rank,), numbers=()) for name, rank in zip(names, ranks[0], strict=True)]
-    return ordered_names, notes
+    notes.append(
+        f"{ways.noun} are ordered by the number in front of {columns[0][0][1]!r}, so missing {ways.noun} cannot be "
+        "detected"
+    )
+    return [replace(name, times=(place,)) for name, place in zip(names, places[0], strict=True)], notes
 
 
-def _ranks(values: Sequence[tuple[float, str]]) -> list[int]:
+def _ranks(values: Sequence[float]) -> list[int]:
     """Return the position of each value among the sorted different values."""
-    ranks = {value: rank for rank, value in enumerate(sorted(set(values)))}
-    return [ranks[value] for value in values]
+    places = {value: place for place, value in enumerate(sorted(set(values)))}
+    return [places[value] for value in values]
 
 
 def _grid(where: str, names: list[Name], ways: Ways) -> tuple[list[Name], int]:
@@ -325,7 +329,7 @@ def _check_once(where: str, names: Sequence[Name], ways: Ways) -> None:
     """Raise an error if two of the sorted names have the same time, plane, channel and position."""
     for before, after in pairwise(names):
         if all(getattr(before, field) == getattr(after, field) for field in ("channel", "position", "times", "plane")):
-            same = "two stacks of one time" if is_lls(before.name) else "two files with one number"
+            same = "two stacks of one time" if is_lls(before.name) else f"two {ways.noun} with one number"
             raise InputError(
                 f"{where} has {same}, {before.name} and {after.name}, as after a restarted acquisition; choose one of "
                 f"the two, e.g. {ways.choose_one(before.name, after.name)}."
@@ -364,13 +368,13 @@ def _counter_of(columns: Sequence[Sequence[int]]) -> Sequence[int] | None:
 def _several_numbers(where: str, names: Sequence[Name], ways: Ways) -> InputError:
     examples = name_some([name.name for name in names[:2]] + [names[-1].name])
     return InputError(
-        f"{where} has files whose names differ in more than one number ({examples}); "
-        f"{ways.count_by(_one_number([name.name for name in names]))}."
+        f"{where} has {ways.noun} whose names differ in more than one number ({examples}); "
+        f"{ways.count_by(as_times([name.name for name in names]))}."
     )
 
 
-def _one_number(names: Sequence[str]) -> str:
-    """Return a pattern with the fastest number as ``{t}`` and the other numbers as in the first file."""
+def as_times(names: Sequence[str]) -> str:
+    """Return a ``--pattern`` with the fastest number as ``{t}`` and the other numbers as in the first file."""
     runs = [re.split(r"(\d+)", name) for name in names]
     runs = [parts for parts in runs if len(parts) == len(runs[0])]
     values = {i: {int(parts[i]) for parts in runs} for i in range(1, len(runs[0]), 2)}
@@ -408,7 +412,7 @@ def _gaps(where: str, names: list[Name], planes: int, choices: NameChoices, ways
     if total is not None and len(firsts) < total and not is_selection:
         missing.append(f"after {names[-1].name} ({len(firsts)} of {total} are there)")
     if missing and not choices.allow_gaps:
-        what = "stacks" if is_lls(names[0].name) else "files"
+        what = "stacks" if is_lls(names[0].name) else ways.noun
         raise InputError(f"{where} lacks the {what} {name_some(missing)}; restore them, or {ways.accept_gaps()}.")
     return tuple(missing)
 

@@ -96,7 +96,7 @@ def test_a_folder_of_volumes_is_one_movie(tmp_path):
     for number, volume in enumerate(data):
         write(tmp_path / "in" / f"v{number}.zarr", volume, "zyx")
     movie = open_movie(tmp_path / "in")
-    assert movie.told == "12 zarr stores, in, as volumes of 3 planes"
+    assert movie.told == "12 zarr stores, in, v0.zarr to v11.zarr, as volumes of 3 planes"
     np.testing.assert_array_equal(movie.read(0, 36), data.reshape(-1, H, W))
 
 

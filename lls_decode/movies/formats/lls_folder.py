@@ -13,7 +13,7 @@ from lls_decode.movies.formats.lls_settings import read_settings
 from lls_decode.movies.formats.tiff.movies import open_tiff_series
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.series import Series
-from lls_decode.naming.names import LLS_CONVENTION, is_lls, natural_key
+from lls_decode.naming.names import LLS_CONVENTION, is_lls, natural_key, read_name
 
 _SETTINGS = "settings.txt"
 
@@ -41,7 +41,7 @@ def open_lls_series(folder: Path, series: Series, choices: Choices) -> Movie:
             "--pixel-nm"
         )
         return replace(movie, notes=(*movie.notes, note))
-    told = read_settings(settings, channel=int(re.sub(r".*ch", "", series.channel)))
+    told = read_settings(settings, channel=int(re.sub(r".*ch", "", read_name(series.files[0].name).channel)))
     notes = [*movie.notes, *told.notes]
     planes = movie.lengths[0] if movie.lengths else movie.planes
     if told.planes is not None and told.planes != planes:

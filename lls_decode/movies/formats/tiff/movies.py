@@ -17,7 +17,7 @@ from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.movie import Movie, digest_places
-from lls_decode.movies.series import Series
+from lls_decode.movies.series import Series, check_single_planes
 from lls_decode.naming.names import is_lls
 
 SURVEY_ALL = 2000
@@ -54,6 +54,8 @@ def movie_of(members: Sequence[Member], choices: Choices, where: object, series:
     """Join members to a movie of the frames that are kept, and handle missing frames."""
     _check_members(members, where)
     _check_sizes(members, where)
+    if series is not None and series.planes > 1:
+        check_single_planes(where, series, [len(member.lost) for member in members])
     members, short = _whole_members(members, choices, where)
     losses = [*(series.losses if series else ()), *short]
     losses += settle([account for member in members for account in member.accounts], choices)
