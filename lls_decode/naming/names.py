@@ -13,6 +13,8 @@ from itertools import takewhile
 
 from lls_decode.errors import ConfigError
 
+STAMP = "time stamp"
+"""Unit of a date with time of day in a name."""
 LLS_CONVENTION = "NAME_ch0_stack0000_560nm_..._...msecAbs.tif"
 
 
@@ -37,6 +39,8 @@ class Name:
     """Whether the plane is a measured position, so that its value may increase in any steps."""
     total: int | None = None
     """Number of files that the name announces: 40 in ``3 of 40``."""
+    is_lls: bool = False
+    """Whether the name follows the convention of lattice light-sheet software for stacks."""
     starts_at_zero: bool = False
     """Whether the program that wrote the file always counts from 0."""
 
@@ -92,9 +96,10 @@ def _lls(name: str, stem: str, suffix: str) -> Name | None:
 
     The first form is that of Janelia and 3i.
     """
-    channel, camera, laser, tile = (key.search(stem) for key in (_CHANNEL, _CAMERA, _LASER, _TILE))
+    channel = _CHANNEL.search(stem)
     if channel is None or not any(key.search(stem) for key in _TIMES):
         return None
+    camera, laser, tile = (key.search(stem) for key in (_CAMERA, _LASER, _TILE))
     form = stem
     for key in (*_TIMES, _CHANNEL, _CAMERA, _LASER, _TILE, _MSEC):
         form = key.sub("", form)
@@ -105,6 +110,7 @@ def _lls(name: str, stem: str, suffix: str) -> Name | None:
         channel=f"Cam{camera[1]} ch{channel[1]}" if camera else f"ch{channel[1]}",
         laser=laser[1] if laser else "",
         position=tile[1] if tile else "",
+        is_lls=True,
         starts_at_zero=True,
     )
 
@@ -155,10 +161,16 @@ _UNIT = (
     "(?:msecabs|msecs?|ms|secs?|s|mins?|hrs?|h|[u\u00b5\u03bc]s|ns|nm|[u\u00b5\u03bc]m|mm|px|[mu\u00b5\u03bc]w|k?hz|fps)"
     "(?![a-z])"
 )
-_TIME_UNIT = re.compile(r"msecabs|msecs?|ms|secs?|s|mins?|hrs?|h|[u\u00b5\u03bc]s|ns", re.IGNORECASE)
+_TIME_UNIT = re.compile("msecabs|msecs?|ms|secs?|s|mins?|hrs?|h|[u\u00b5\u03bc]s|ns", re.IGNORECASE)
+_LENGTH_UNIT = re.compile("nm|[u\u00b5\u03bc]m|mm", re.IGNORECASE)
+_STAMP = (
+    r"(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])[-_T ]"
+    r"(?:[01]\d|2[0-3])[-_.h]?[0-5]\d[-_.m]?[0-5]\d"
+)
+"""Date and time of day: ``20260103_101500``, ``2026-01-03T10-15-00``."""
 _AMOUNT = rf"\d+(?:[.,]\d+(?={_UNIT}))?"
 _FIELD = re.compile(
-    "(?i)(?<![a-z])(?:"
+    rf"(?i)(?<!\d)(?P<stamp>{_STAMP})(?!\d)|(?<![a-z])(?:"
     + "|".join(
         f"(?P<{kind}>{'|'.join(sorted(words.split(), key=len, reverse=True))})" for kind, words in _KINDS.items()
     )
@@ -170,7 +182,16 @@ _FIELD = re.compile(
 
 def is_time_unit(unit: str) -> bool:
     """Return whether a unit behind a number is one of time."""
-    return _TIME_UNIT.fullmatch(unit) is not None
+    return unit == STAMP or _TIME_UNIT.fullmatch(unit) is not None
+
+
+def is_length_unit(unit: str) -> bool:
+    """Return whether a unit behind a number is one of length."""
+    return _LENGTH_UNIT.fullmatch(unit) is not None
+
+
+_FULL_SUFFIX = {".tiff": ".tif", ".ome.tiff": ".ome.tif"}
+"""Suffixes that differ in their spelling only."""
 
 
 def _words(name: str, stem: str, suffix: str) -> Name:
@@ -182,6 +203,9 @@ def _words(name: str, stem: str, suffix: str) -> Name:
 
     def note(match: re.Match[str]) -> str:
         nonlocal is_plane_measured
+        if match["stamp"]:
+            measures.append((int(re.sub(r"\D", "", match["stamp"])), STAMP))
+            return re.sub(r"\d", "0", match["stamp"])
         if match["measure"]:
             measures.append((_as_number(match["amount"]), match["measure"].lower()))
             return f"{{measure}}{match['measure']}"
@@ -207,7 +231,7 @@ def _words(name: str, stem: str, suffix: str) -> Name:
         found[kind].append(number if kind in ("plane", "time") else f"{match[kind]}{told}")
         return f"{text}{{{kind}}}{unit}"
 
-    form = _FIELD.sub(note, stem) + suffix
+    form = _FIELD.sub(note, stem) + _FULL_SUFFIX.get(suffix.lower(), suffix.lower())
     return Name(
         name,
         form,
@@ -251,7 +275,9 @@ def read_pattern(pattern: str) -> Callable[[str], Name | None]:
             units[field] = unit[0].lower() if unit else ""
             expression += f"(?P<{field}>{_PATTERN_FIELDS[field]})"
         else:
-            expression += {"*": ".*", "?": "."}.get(part, part if part[:1] == "[" else re.escape(part))
+            expression += {"*": ".*", "?": "."}.get(
+                part, re.sub(r"^\[!", "[^", part) if part[:1] == "[" else re.escape(part)
+            )
     matcher = re.compile(expression, re.DOTALL)
 
     def read(name: str) -> Name | None:

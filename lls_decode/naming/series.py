@@ -13,8 +13,19 @@ from typing import Protocol
 
 from lls_decode.errors import InputError
 from lls_decode.naming.choices import NameChoices, name_some, pick
-from lls_decode.naming.names import Name, is_lls, is_time_unit, natural_key, read_name, read_pattern, split_suffix
+from lls_decode.naming.names import (
+    STAMP,
+    Name,
+    is_length_unit,
+    is_time_unit,
+    natural_key,
+    read_name,
+    read_pattern,
+    split_suffix,
+)
 
+_LEAST_STAMP = 10_000
+"""Value that the last of a series of time stamps exceeds; smaller numbers may be settings or repetitions."""
 _REST_OF_A_SERIES = re.compile(r"[ _\-.]?(?:file|part|x)?[ _\-.]?\(?(?:\{bare\}|\{time\})\)?", re.IGNORECASE)
 
 
@@ -31,8 +42,8 @@ class Ways(Protocol):
     def choose_value(self, what: str, wanted: Sequence[str], names: Sequence[str]) -> str:
         """Say how to choose a channel or position; ``wanted`` are the names of the first one."""
 
-    def choose_one(self, name: str, other: str) -> str:
-        """Say how to read only one of two files."""
+    def leave_out(self, name: str, names: Sequence[str]) -> str:
+        """Say how to read all names but one."""
 
     def count_by(self, pattern: str) -> str:
         """Say how to state which number counts time, by a ``--pattern``."""
@@ -55,10 +66,15 @@ class OptionWays:
         """Advise ``--channel`` or ``--position``."""
         return f"choose one with --{what}"
 
-    def choose_one(self, name: str, other: str) -> str:
-        """Advise a ``--pattern`` of the beginning of a name, up to where the names differ."""
-        common = next(i for i, (a, b) in enumerate(zip(name, f"{other}\0", strict=False)) if a != b)
-        return f"with --pattern '{name[: common + 1]}*'"
+    def leave_out(self, name: str, names: Sequence[str]) -> str:
+        """Advise a ``--pattern`` that excludes the name by one character; if there is none, to move the file."""
+        others = [other for other in names if other != name]
+        for i, character in enumerate(name):
+            pattern = f"{name[:i]}[!{character}]*"
+            reader = read_pattern(pattern)
+            if character.isalnum() and all(reader(other) is not None for other in others):
+                return f"with --pattern '{pattern}'"
+        return f"by moving {name} to another folder"
 
     def count_by(self, pattern: str) -> str:
         """Advise a ``--pattern``."""
@@ -113,7 +129,7 @@ def find_names(
     ways = ways or OptionWays()
     reader = read_pattern(choices.pattern) if choices.pattern is not None else read_name
     read = [name for text in names if (name := reader(text)) is not None]
-    stacks = [name for name in read if is_lls(name.name) and not _is_derived(name.form)]
+    stacks = [name for name in read if name.is_lls and not _is_derived(name.form)]
     stacks = [] if "{" in (choices.pattern or "") else stacks
     left = [name.name for name in read if name not in stacks] if stacks else []
     if stacks:
@@ -140,9 +156,12 @@ def find_names(
 
 def in_order(names: Sequence[str]) -> list[str]:
     """Return names in the order in which `find_names` puts them, without any check."""
+    if len({re.sub(r"\d+", "0", name) for name in names}) == 1:
+        first = read_name(names[0])
+        if first.plane is None and not first.measures and len(first.times) < 2:
+            return sorted(names, key=natural_key)  # the same order at a tenth of the time
     read = [read_name(name) for name in names]
-    forms = _by_form(read)
-    read = _join_bare(forms) or read
+    read = _join_bare(_by_form(read)) or read
     return [name.name for name in sorted(read, key=_order)]
 
 
@@ -298,13 +317,19 @@ def _measures_as_counts(where: str, names: list[Name], ways: Ways) -> tuple[list
             if not is_time_unit(column[0][1]) or any(b < a for a, b in pairwise(amounts)):
                 raise _several_numbers(where, names, ways)
         return names, notes
+    unit = columns[0][0][1]
+    if not (is_time_unit(unit) or is_length_unit(unit)):
+        amounts_of = [f"{amount:g} {unit}" for amount, unit in sorted(set(columns[0]))]
+        wanted = [name.name for name in names if name.measures == names[0].measures]
+        raise InputError(
+            f"{where} has {ways.noun} of {len(amounts_of)} settings: {name_some(amounts_of)}; choose those of one, "
+            f"e.g. {ways.choose(wanted, [name.name for name in names])}."
+        )
     places = [_ranks([amount for amount, _ in column]) for column in columns]
     if any(other != places[0] for other in places):
         raise _several_numbers(where, names, ways)
-    notes.append(
-        f"{ways.noun} are ordered by the number in front of {columns[0][0][1]!r}, so missing {ways.noun} cannot be "
-        "detected"
-    )
+    what = "their time stamps" if unit == STAMP else f"the number in front of {unit!r}"
+    notes.append(f"{ways.noun} are ordered by {what}, so missing {ways.noun} cannot be detected")
     return [replace(name, times=(place,)) for name, place in zip(names, places[0], strict=True)], notes
 
 
@@ -329,23 +354,23 @@ def _check_once(where: str, names: Sequence[Name], ways: Ways) -> None:
     """Raise an error if two of the sorted names have the same time, plane, channel and position."""
     for before, after in pairwise(names):
         if all(getattr(before, field) == getattr(after, field) for field in ("channel", "position", "times", "plane")):
-            same = "two stacks of one time" if is_lls(before.name) else f"two {ways.noun} with one number"
+            same = "two stacks of one time" if before.is_lls else f"two {ways.noun} with one number"
             raise InputError(
-                f"{where} has {same}, {before.name} and {after.name}, as after a restarted acquisition; choose one of "
-                f"the two, e.g. {ways.choose_one(before.name, after.name)}."
+                f"{where} has {same}, {before.name} and {after.name}, as after a restarted acquisition; leave out one "
+                f"of the two, e.g. {ways.leave_out(after.name, [name.name for name in names])}."
             )
 
 
 def _numbers_as_time(where: str, names: list[Name], ways: Ways) -> list[Name]:
-    """Use the varying number of unknown meaning as time; raise an error if several numbers vary independently.
+    """Use the varying number of unknown meaning as time; raise an error if several numbers vary.
 
-    Of two numbers that increase together, the one that increases by 1 counts time; the other may be a time stamp.
+    Large numbers that increase with a counter may be time stamps, which are ignored.
     """
     counted = [[name.times[i] for name in names] for i in range(len(names[0].times))]
     others = [[name.numbers[i] for name in names] for i in range(len(names[0].numbers))]
     others = [values for values in others if len(set(values)) > 1]
     varying = [values for values in counted if len(set(values)) > 1]
-    is_known = is_lls(names[0].name)  # iterations and stacks both count time
+    is_known = names[0].is_lls  # iterations and stacks both count time
     if not is_known and (counter := _counter_of([*others, *varying])) is not None:
         return [replace(name, times=(value,), numbers=()) for name, value in zip(names, counter, strict=True)]
     if len(others) + (len(varying) if not is_known else bool(varying)) > 1:
@@ -356,13 +381,16 @@ def _numbers_as_time(where: str, names: list[Name], ways: Ways) -> list[Name]:
 
 
 def _counter_of(columns: Sequence[Sequence[int]]) -> Sequence[int] | None:
-    """Return the only one of several varying numbers that increases by 1, if all of them increase together."""
+    """Return the number that increases by 1, if all other varying numbers look like time stamps; else None."""
     if len(columns) < 2:
         return None
     rows = sorted(zip(*columns, strict=True))
     steps = [[b - a for a, b in pairwise(column)] for column in zip(*rows, strict=True)]
     counters = [column for column, step in zip(columns, steps, strict=True) if set(step) == {1}]
-    return counters[0] if len(counters) == 1 and all(min(step) > 0 for step in steps) else None
+    stamps = [column for column in columns if max(column) >= _LEAST_STAMP]
+    if len(counters) != 1 or len(stamps) < len(columns) - 1 or any(min(step) <= 0 for step in steps):
+        return None
+    return counters[0]
 
 
 def _several_numbers(where: str, names: Sequence[Name], ways: Ways) -> InputError:
@@ -412,7 +440,7 @@ def _gaps(where: str, names: list[Name], planes: int, choices: NameChoices, ways
     if total is not None and len(firsts) < total and not is_selection:
         missing.append(f"after {names[-1].name} ({len(firsts)} of {total} are there)")
     if missing and not choices.allow_gaps:
-        what = "stacks" if is_lls(names[0].name) else ways.noun
+        what = "stacks" if names[0].is_lls else ways.noun
         raise InputError(f"{where} lacks the {what} {name_some(missing)}; restore them, or {ways.accept_gaps()}.")
     return tuple(missing)
 

@@ -96,9 +96,9 @@ class _Globs:
         """Advise a glob that matches the stores of one channel or position."""
         return f"choose one, e.g. {self.choose(wanted, names)}"
 
-    def choose_one(self, name: str, other: str) -> str:
-        """Advise to move one of two stores."""
-        return f"by moving {other} to another folder"
+    def leave_out(self, name: str, names: Sequence[str]) -> str:
+        """Advise to move a store."""
+        return f"by moving {name} to another folder"
 
     def count_by(self, pattern: str) -> str:
         """Advise a conversion, which can be told what the numbers mean."""
