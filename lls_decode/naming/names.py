@@ -174,8 +174,8 @@ _FIELD = re.compile(
     + "|".join(
         f"(?P<{kind}>{'|'.join(sorted(words.split(), key=len, reverse=True))})" for kind, words in _KINDS.items()
     )
-    + rf")(?P<mark>[-_ ]?)(?P<number>{_AMOUNT})(?P<unit>{_UNIT})?|(?<!\d)(?P<laser>\d{{3,4}})nm(?![a-z])"
-    rf"|(?P<amount>{_AMOUNT})(?P<measure>{_UNIT})"
+    + rf")(?P<mark>[-_ ]?)(?!{_STAMP}(?!\d))(?P<number>{_AMOUNT})(?P<unit>{_UNIT})?"
+    rf"|(?<!\d)(?P<laser>\d{{3,4}})nm(?![a-z])|(?P<amount>{_AMOUNT})(?P<measure>{_UNIT})"
     r"|(?<=\d)(?P<of>[-_ ]?of[-_ ]?)(?P<total>\d+)|(?P<bare>\d+)"
 )
 
