@@ -109,8 +109,8 @@ def _with_origin(movie: Movie, source: FrameSource, path: str, joined: Joined | 
     missing += [Loss(Path(path).name, gap, "stores of the series are missing") for gap in gaps]
     name = names_of([path])[0]
     if joined is not None:
-        ends = names_of(stores) if len(stores) > 1 else [Path(stores[0]).name]
-        name += f", {ends[0]} to {ends[-1]}" if len(ends) > 1 else f", {ends[0]}"
+        first, *_, last = (*joined.found.names, joined.found.names[-1])
+        name += f", {first} to {last}" if len(stores) > 1 else f", {first}"
     what = f"volumes of {movie.planes} planes" if movie.planes > 1 else f"{movie.num_frames} frames"
     return replace(
         movie,

@@ -18,7 +18,7 @@ from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.movie import Movie, digest_places
 from lls_decode.movies.series import Series, check_single_planes
-from lls_decode.naming.names import is_lls
+from lls_decode.naming.names import is_lls, names_of
 
 SURVEY_ALL = 2000
 """Largest series of which all files are examined in advance. In longer series, one file of each size is examined; the
@@ -203,8 +203,8 @@ def _mark_undecodable(
 
 def _told(members: Sequence[Member], files: Sequence[Stored], planes: int, frames: int) -> str:
     """Summarise the files, their order and their layout."""
-    paths = [file.path for file in files]
-    names = paths[0].name if len(paths) == 1 else f"{paths[0].name} to {paths[-1].name}"
+    paths = names_of([str(file.path) for file in files])
+    names = paths[0] if len(paths) == 1 else f"{paths[0]} to {paths[-1]}"
     lengths = Counter(len(member.lost) for member in members)
     if planes > 1:
         volumes, rest = divmod(frames, planes)
