@@ -70,7 +70,9 @@ def test_stores_are_read_in_the_order_of_their_names(names, expected, tmp_path):
     if expected is None:
         expected = sorted(range(len(names)), key=lambda i: int(names[i][1:-5]))
     for path in (folder, f"{folder}/*.zarr"):
-        assert order(open_source(path)) == expected
+        source = open_source(path)
+        assert order(source) == expected
+        assert source.stores is None, "workers find the same order by listing the stores"
 
 
 def test_a_glob_that_names_numbers_selects_a_part(tmp_path):
