@@ -26,6 +26,7 @@ FLOORS = {
     "lls_decode.blocks": 1,
     "lls_decode.emitters": 1,
     "lls_decode.pairs": 1,
+    "lls_decode.naming": 1,
     "lls_decode.models": 2,
     "lls_decode.frames": 2,
     "lls_decode.optics": 2,

@@ -63,6 +63,9 @@ class InputConfig(Config):
     absent: AbsentChunks = "lost"
     """Treatment of chunks that are missing in the store. ``lost``: their frames count as lost. ``fill``: they hold the
     fill value, for stores whose writer omits such chunks."""
+    allow_gaps: bool = False
+    """Whether to read a folder or glob of stores although their names show that some are missing; the volumes before
+    and after a gap then follow each other."""
     trust: Literal["configuration"] | None = None
     """Source to use if the configuration and the dataset contradict each other in a size. None: the run is refused."""
     storage: StorageConfig = StorageConfig()

@@ -19,9 +19,11 @@ from lls_decode.errors import InputError
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.storage.codecs import open_array
+from lls_decode.frames.storage.joined import Joined, join_leading_stores
 from lls_decode.frames.storage.keys import DirectoryKeys, ZarrArray, join
 from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, is_collection, list_arrays
+from lls_decode.naming.choices import NameChoices
 
 SETTLE_S = 10.0
 """Time without change after which a file is complete, if later files exist."""
@@ -55,11 +57,11 @@ class Growth:
         """Reason why there is no source."""
         self.changed_at = clock()
         """Time of the last `look` that found a change."""
-        self._path, self._config = str(path), config
+        self._path, self._config = str(path), config or InputConfig()
         self._settle_s, self._late_s, self._clock = settle_s, late_s, clock
         self._opened: FrameSource | None = None
         self._steps: _Steps | None = None
-        self._complete = self._begun = 0
+        self._complete = self._begun = self._num_joined = 0
         self._seen: object = None
         self._files = _FileTimes(clock)
 
@@ -97,7 +99,8 @@ class Growth:
     def _open(self) -> bool:
         """Try to open the dataset; this fails if it does not exist yet or its metadata are incomplete."""
         try:
-            self._opened = replace(open_source(self._path, self._config), growing=True)
+            joined = self._join(list_arrays(self._path))
+            self._opened = replace(open_source(self._path, self._config, joined=joined), stores=None, growing=True)
         except InputError as error:
             self.problem = str(error)
             return False
@@ -113,6 +116,9 @@ class Growth:
                     f"{self._path}: volumes were inserted or removed while it was followed; start a new run once the "
                     "dataset no longer changes."
                 )
+            if before is None or paths != before.paths:
+                joined = self._join(paths)
+                self._num_joined = len(joined.paths) if joined is not None else len(paths)
             array = (before.array if before is not None else None) or _open_array(paths[0], opened)
             return _Steps(opened, array, paths, by_array=True)
         if "t" not in opened.frame_map.axes or not isinstance(open_keys(Path(paths[0])), DirectoryKeys):
@@ -132,7 +138,17 @@ class Growth:
             )
         return _Steps(replace(opened, frame_map=frame_map), array, paths, by_array=False)
 
+    def _join(self, paths: tuple[str, ...]) -> Joined | None:
+        """Return the stores of a directory whose names follow each other, so that none is missing between them."""
+        if not is_collection(self._path):
+            return None
+        return join_leading_stores(self._path, paths, NameChoices(allow_gaps=self._config.allow_gaps))
+
     def _is_complete(self, steps: "_Steps", step: int) -> bool:
+        if steps.by_array and step >= self._num_joined:
+            return (
+                False  # a store before it is missing, and may still appear; if not, opening the whole dataset says so
+            )
         ahead = range(step + 1, min(step + 1 + STEPS_AHEAD, steps.count))
         later = next((found for n in ahead if (found := self._files.of_any(steps.files(n)))), None)
         if later is None:

@@ -21,9 +21,11 @@ from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.metadata.salvage import salvage_notes
 from lls_decode.frames.reading.regions import denied, open_stored
 from lls_decode.frames.source import FrameSource
+from lls_decode.frames.storage.joined import Joined, join_stores
 from lls_decode.frames.storage.keys import Keys, ZarrArray
 from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import forget_listings, has_magic, is_collection, list_arrays, split_entries
+from lls_decode.naming.choices import NameChoices, name_some
 from lls_decode.outputs import note_read
 
 MOST_FRAME_PX = 100_000_000
@@ -48,7 +50,7 @@ class _Opened:
     node: Node | None
 
 
-def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSource:
+def open_source(path: str | Path, config: InputConfig | None = None, *, joined: Joined | None = None) -> FrameSource:
     """Open a zarr dataset for reading frames.
 
     Parameters
@@ -58,25 +60,28 @@ def open_source(path: str | Path, config: InputConfig | None = None) -> FrameSou
         stores; or an address of any of these: ``s3://``, ``gs://``, ``https://`` (single stores only), ``file://``.
     config
         Axes, channel and volumes given by the user; None: everything from the metadata.
+    joined
+        Stores to read, if their names were already interpreted; None: the stores of one series of names.
 
     Raises
     ------
     InputError
-        The dataset does not exist, or cannot be interpreted as volumes of planes.
+        The dataset does not exist, cannot be interpreted as volumes of planes, or has stores of several series.
     AccessError
         The dataset may not be read, or its codec is not installed.
     """
     path = resolve_dataset(path)
     try:
-        return _open_source(path, config or InputConfig())
+        return _open_source(path, config or InputConfig(), joined)
     except PermissionError as error:
         raise denied(error.filename or path) from error
 
 
-def _open_source(path: str, config: InputConfig) -> FrameSource:
+def _open_source(path: str, config: InputConfig, joined: Joined | None) -> FrameSource:
     storage = config.storage
     forget_listings()
-    paths = list_arrays(path, storage)
+    listed = list_arrays(path, storage)
+    paths = joined.paths if joined is not None else listed
     if not is_address(path):
         for each in (path, *paths):
             note_read(each)
@@ -85,13 +90,20 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
     axes, names, notes = settle_axes(
         first.array, first.image, config, where=first.keys.name, is_volume=is_collection(path, storage)
     )
+    if joined is None and len(listed) > 1:
+        _check_part(path, first, axes)
+        joined = join_stores(path, listed, NameChoices(allow_gaps=config.allow_gaps), storage=storage)
+        paths = joined.paths
+    if joined is not None and joined.found.planes > 1 and config.planes_per_volume is None:
+        config = config.replace(planes_per_volume=joined.found.planes)
     frame_map, more = map_frames(first.array.shape, axes, names, len(paths), config, where=path)
-    check_frame_size(frame_map.layout.height, frame_map.layout.width, path)
-    if len(paths) > 1 and frame_map.size("t") > 1 and frame_map.size("z") > 1:
+    if joined is not None and joined.found.planes > 1 and frame_map.frames_per_array > 1:
         raise InputError(
-            f"{path} contains {len(paths)} stores, but {paths[0]} has axes {axes!r} and is a complete dataset by "
-            "itself, expected one volume (z, y, x) or frame (y, x) per store; give the path of one store."
+            f"{path} has {joined.found.planes} planes by the names of its stores, but {paths[0]} has "
+            f"{frame_map.frames_per_array} frames itself, expected one; rename the stores, so that their numbers do "
+            "not stand for planes."
         )
+    check_frame_size(frame_map.layout.height, frame_map.layout.width, path)
     _check_alike(paths, first, storage)
     dtype = first.array.dtype.newbyteorder("=")
     sampled = [first if i == 0 else _open_like(paths[i], first, storage) for i in (0, len(paths) // 2, len(paths) - 1)]
@@ -115,6 +127,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
             *notes,
             *first.image.notes,
             *more,
+            *(_told_by_names(joined) if joined is not None else ()),
             *_ignored(path, storage),
             *chunk_notes(first.array, frame_map),
         ),
@@ -123,6 +136,7 @@ def _open_source(path: str, config: InputConfig) -> FrameSource:
         description=_describe(frame_map, str(dtype), documents, grows_by_arrays=is_collection(path, storage)),
         samples=tuple(hashlib.sha256(sample).hexdigest()[:16] for sample in samples),
         storage=storage,
+        stores=None if paths == listed else paths,
     )
     return _with_notes(source, processing_notes(source))
 
@@ -213,6 +227,16 @@ def check_frame_size(height: int, width: int, path: str | Path) -> None:
         )
 
 
+def _check_part(path: str, first: _Opened, axes: str) -> None:
+    """Raise an error if a store of several is a dataset of its own."""
+    sizes = dict(zip(axes, first.array.shape, strict=True))
+    if sizes.get("t", 1) > 1 and sizes.get("z", 1) > 1:
+        raise InputError(
+            f"{path} contains several stores, but {first.keys.name} has axes {axes!r} and is a complete dataset by "
+            "itself, expected one volume (z, y, x) or frame (y, x) per store; give the path of one store."
+        )
+
+
 def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig) -> None:
     most = MAX_CHECKED_REMOTE if is_address(paths[0]) else MAX_CHECKED
     picked = np.unique(np.linspace(1, len(paths) - 1, min(len(paths) - 1, most)).astype(int))
@@ -224,6 +248,13 @@ def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig)
                 f"and {first.array.dtype}; all volumes of a dataset must be alike: select matching stores by a pattern "
                 "in quotes."
             )
+
+
+def _told_by_names(joined: Joined) -> list[str]:
+    """Return notes on what the names of the stores say, and on gaps."""
+    gaps = joined.found.missing
+    missing = f"stores are missing {name_some(gaps)}; the volumes around a gap follow each other"
+    return [*joined.found.notes, *([missing] if gaps else [])]
 
 
 def _ignored(path: str, storage: StorageConfig) -> list[str]:

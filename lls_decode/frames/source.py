@@ -68,6 +68,8 @@ class FrameSource:
     """Treatment of frames with absent chunks: lost, or filled with the fill value."""
     storage: StorageConfig = field(default_factory=StorageConfig)
     """Access to a remote store."""
+    stores: tuple[str, ...] | None = None
+    """Paths of the stores; None: all stores that ``path`` refers to, in the order of their names."""
     growing: bool = False
     """Whether the dataset is still being written, so that it may meanwhile contain more (see `frames.growing`)."""
 
@@ -217,7 +219,7 @@ class FrameSource:
             return self._open_once(number)
 
     def _open_once(self, number: int) -> tuple[ZarrArray, Keys, str]:
-        paths = list_arrays(self.path, self.storage)
+        paths = self.stores or list_arrays(self.path, self.storage)
         more = len(paths) - self.frame_map.num_arrays
         if more < 0 or (more > 0 and not self.growing):
             raise InputError(

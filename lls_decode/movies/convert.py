@@ -110,7 +110,10 @@ def convert(
     if planes_per_volume is not None and planes_per_volume < 1:
         raise ConfigError(f"planes_per_volume is {planes_per_volume}, expected 1 or more.")
     note_read(source_path)
-    movie = open_movie(source_path, Choices(axes, channel, position, pattern, allow_gaps, salvage))
+    choices = Choices(
+        axes=axes, channel=channel, position=position, pattern=pattern, allow_gaps=allow_gaps, salvage=salvage
+    )
+    movie = open_movie(source_path, choices)
     logger.info("%s", movie.told)
     for note in movie.notes:
         logger.warning("%s", note)

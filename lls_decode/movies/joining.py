@@ -10,7 +10,8 @@ from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.choices import name_some
 from lls_decode.movies.movie import Movie
-from lls_decode.movies.series import Series
+from lls_decode.movies.series import Series, check_single_planes
+from lls_decode.naming.names import names_of
 
 
 def join(series: Series, movies: Sequence[Movie]) -> Movie:
@@ -26,6 +27,8 @@ def join(series: Series, movies: Sequence[Movie]) -> Movie:
         return replace(first, losses=(*series.losses, *first.losses), notes=(*series.notes, *first.notes))
     _check_alike(series, movies)
     lengths = [movie.num_frames for movie in movies]
+    if series.planes > 1:
+        check_single_planes(series.where, series, lengths)
     ends = np.cumsum(lengths)
 
     def read(start: int, stop: int) -> Frames:
@@ -37,6 +40,7 @@ def join(series: Series, movies: Sequence[Movie]) -> Movie:
             start = end
         return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
+    names = names_of([str(path) for path in series.files])
     planes = series.planes if series.planes > 1 else first.planes
     what = f"volumes of {planes} planes" if planes > 1 else f"{int(ends[-1])} frames"
     return replace(
@@ -47,7 +51,7 @@ def join(series: Series, movies: Sequence[Movie]) -> Movie:
         planes=planes,
         lengths=tuple(lengths),
         notes=(*series.notes, *dict.fromkeys(note for movie in movies for note in movie.notes)),
-        told=f"{len(movies)} files, {series.files[0].name} to {series.files[-1].name}, as {what}",
+        told=f"{len(movies)} files, {names[0]} to {names[-1]}, as {what}",
         losses=(*series.losses, *(loss for movie in movies for loss in movie.losses)),
         content=" ".join(movie.content for movie in movies),
         is_closed_up=bool(series.losses) or any(movie.is_closed_up or movie.losses for movie in movies[:-1]),

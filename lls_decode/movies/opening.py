@@ -15,7 +15,7 @@ from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.errors import InputError, read_from
 from lls_decode.frames.reading.regions import denied
 from lls_decode.frames.storage.stores import expand, has_magic
-from lls_decode.movies.choices import Choices, pick
+from lls_decode.movies.choices import Choices, name_some, pick
 from lls_decode.movies.formats.cameras.andor_sif import open_sif
 from lls_decode.movies.formats.cameras.andor_spool import find_spool, open_spool
 from lls_decode.movies.formats.cameras.dcimg import open_dcimg
@@ -28,13 +28,13 @@ from lls_decode.movies.formats.microscopes.czi import open_czi
 from lls_decode.movies.formats.microscopes.nd2_files import open_nd2
 from lls_decode.movies.formats.microscopes.stk import open_stk
 from lls_decode.movies.formats.ndtiff import INDEX, find_index, open_ndtiff
-from lls_decode.movies.formats.tiff.members import members_named_by
+from lls_decode.movies.formats.tiff.members import ome_set_of
 from lls_decode.movies.formats.tiff.movies import open_tiff, open_tiff_series
 from lls_decode.movies.formats.zarr_store import is_zarr, open_zarr
 from lls_decode.movies.joining import join
 from lls_decode.movies.movie import Movie
-from lls_decode.movies.names import is_lls, read_name
 from lls_decode.movies.series import Series, find_series, list_files
+from lls_decode.naming.names import is_lls, read_name
 
 TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}
 BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
@@ -149,7 +149,7 @@ def _open_folder(where: str, choices: Choices) -> Movie:
         inner = _left_open(series, choices)
         return join(series, [BY_SUFFIX[suffix](path, inner) for path in series.files])
     files = list_files(where, TIFF_SUFFIXES, choices)
-    sets = _ome_sets(files)
+    sets = _ome_sets(where, files)
     if sets:
         chosen = sets[_pick_set(where, sets, choices)]
         rest = choices if len(sets) == 1 else replace(choices, position=None)
@@ -158,7 +158,7 @@ def _open_folder(where: str, choices: Choices) -> Movie:
         refuse_foreign_names(Path(where), files)
     series = find_series(where, files, choices)
     inner = _left_open(series, choices)
-    if is_lls(series.files[0]) and "{" not in (choices.pattern or ""):
+    if is_lls(series.files[0].name):
         return open_lls_series(series.files[0].parent, series, inner)
     return open_tiff_series(series, inner)
 
@@ -187,17 +187,27 @@ def _left_open(series: Series, choices: Choices) -> Choices:
     )
 
 
-def _ome_sets(files: list[Path]) -> list[list[Path]]:
+def _ome_sets(where: str, files: list[Path]) -> list[list[Path]]:
     """Group files into sets of OME-TIFFs that refer to each other; return nothing if no file refers to another."""
-    if not any(re.search(r"\.ome\.", path.name.lower()) for path in files) and not members_named_by(files[0]):
+    if not any(re.search(r"\.ome\.", path.name.lower()) for path in files) and not ome_set_of(files[0]):
         return []
     sets: list[list[Path]] = []
+    incomplete: dict[tuple[str, ...], Path] = {}
     is_set = False
     left = list(files)
     while left:
-        named = members_named_by(left[0])
+        ome = ome_set_of(left[0])
+        named = ome.files if ome is not None else ()
         members = [path for path in left if path.name in named] or [left[0]]
         is_set = is_set or len(named) > 1
+        if ome is not None and len(named) > 1 and not all(left[0].with_name(name).is_file() for name in named):
+            other = incomplete.setdefault(ome.stated, left[0])
+            if other != left[0]:
+                raise InputError(
+                    f"{where} has renamed files of one OME-TIFF set, such as {other.name} and {left[0].name}, without "
+                    f"a UUID that tells which is which; give them the names that their OME-XML states: "
+                    f"{name_some(ome.stated)}."
+                )
         sets.append([left[0], *(path for path in members if path != left[0])])
         left = [path for path in left if path not in sets[-1]]
     return sets if is_set else []
@@ -207,7 +217,7 @@ def _pick_set(where: str, sets: list[list[Path]], choices: Choices) -> int:
     """Return the index of the chosen OME set; each set counts as a position."""
     if len(sets) == 1:
         return 0
-    names = [read_name(members[0]).position or members[0].name for members in sets]
+    names = [read_name(members[0].name).position or members[0].name for members in sets]
     if len(set(names)) < len(names):
         names = [members[0].name for members in sets]
     return pick(names, choices.position, "position", where)

@@ -19,18 +19,19 @@ class InputOptions:
     axes: str | None
     channel: int | None
     planes_per_volume: int | None
+    allow_gaps: bool | None
     select: tuple[str, ...]
     """Indices on other axes, each as ``AXIS=N``, e.g. ``p=0``."""
 
     def changes(self) -> dict[str, Any]:
         """Return the given options as changes to a run configuration, by dotted key."""
-        names = ("array", "axes", "channel", "planes_per_volume")
+        names = ("array", "axes", "channel", "planes_per_volume", "allow_gaps")
         given = {f"input.{name}": getattr(self, name) for name in names if getattr(self, name) is not None}
         return given | {f"input.select.{axis}": index for axis, index in map(_read_entry, self.select)}
 
 
 def input_options(command: Command) -> Command:
-    """Add ``--array``, ``--axes``, ``--channel``, ``--select`` and ``--planes-per-volume`` to a command.
+    """Add ``--array``, ``--axes``, ``--channel``, ``--select`` and the other input options to a command.
 
     The command receives them as one argument, ``inputs``.
     """
@@ -42,6 +43,9 @@ def input_options(command: Command) -> Command:
 
     made: Command = with_inputs
     for option in (
+        click.option(
+            "--allow-gaps", is_flag=True, default=None, help="Read a folder of stores although some are missing."
+        ),
         click.option(
             "--planes-per-volume", type=click.IntRange(1), help="Frames per volume of a flat stream of frames."
         ),

@@ -163,7 +163,6 @@ HALF_NAMED = {
     "z without y and x": (["z", "dim_1", "dim_2"], (Z, Y, X), "zyx", Layout(1, Z, Y, X)),
     "p without y and x": (["p", "t", "dim_2", "dim_3"], (1, T, Y, X), "ptyx", Layout(T, 1, Y, X)),
     "one axis unnamed": (["z", None, "y", "x"], (Z, T, Y, X), "ztyx", Layout(T, Z, Y, X)),
-    "t twice": (["t", "time", "y", "x"], (T, Z, Y, X), "tzyx", Layout(T, Z, Y, X)),
     "frames last": (["x", "y", None], (X, Y, T), "xyt", Layout(T, 1, Y, X)),
 }
 
@@ -174,6 +173,16 @@ def test_names_that_contradict_the_guessed_axes_are_an_error(names, shape, axes,
     with pytest.raises(InputError, match=r"name only some of its axes.*; name the axes with --axes"):
         open_source(path)
     assert open_source(path, InputConfig(axes=axes)).layout == layout
+
+
+@pytest.mark.parametrize(
+    ("names", "said"), [("t time y x", "'t' more than once"), ("z z y x", "'z' more"), ("t z x x", "'x' more")]
+)
+def test_an_axis_that_is_named_twice_is_an_error(names, said, tmp_path):
+    path = by_dimension_names(tmp_path / "a.zarr", counts((T, Z, Y, X)), names.split())
+    with pytest.raises(InputError, match=rf"names axis {said}.*; name the axes with --axes"):
+        open_source(path)
+    assert open_source(path, InputConfig(axes="tzyx")).layout == Layout(T, Z, Y, X)
 
 
 @pytest.mark.parametrize("names", [[None, "z", "y", "x"], ["t", None, None, None], ["4", "3", "10", "12"]])

@@ -125,25 +125,46 @@ def test_an_empty_shard_is_not_complete(world: World) -> None:
     assert world.look(SETTLE_S) == 4
 
 
+def add_store(world: World, name: str) -> None:
+    array = zarr.create_array(str(world.path / name), shape=(3, SIDE, SIDE), chunks=(1, SIDE, SIDE), dtype="u2")
+    array[:] = 7
+    for path in (world.path / name).rglob("*"):
+        os.utime(path, (world.now, world.now))
+
+
+def test_volumes_behind_a_missing_one_wait_for_it(world: World) -> None:
+    world.path.mkdir()
+    for name in ("v0.zarr", "v1.zarr", "v3.zarr", "v4.zarr"):
+        add_store(world, name)
+    assert world.look() == 0
+    assert world.look(SETTLE_S) == 2
+    assert world.look(LATE_S) == 2, "v3 is not taken for the third volume"
+    add_store(world, "v2.zarr")
+    world.look()
+    assert world.look(SETTLE_S) == 4
+    add_store(world, "w5.zarr")
+    world.look()
+    assert world.look(SETTLE_S) == 5
+    with pytest.raises(InputError, match=r"other forms of name: w5.zarr"):
+        open_source(world.path)
+
+
 def test_volumes_in_a_directory_are_complete_once_later_ones_exist(world: World) -> None:
     def add(name: str) -> None:
-        array = zarr.create_array(str(world.path / name), shape=(3, SIDE, SIDE), chunks=(1, SIDE, SIDE), dtype="u2")
-        array[:] = 7
-        for path in (world.path / name).rglob("*"):
-            os.utime(path, (world.now, world.now))
+        add_store(world, name)
 
     world.path.mkdir()
-    add("v9.zarr")
+    add("v1.zarr")
     assert world.look(SETTLE_S) == 0
-    add("v10.zarr")
+    add("v2.zarr")
     add(".hidden.zarr")
     assert world.look(SETTLE_S) == 1
-    add("v11.zarr.tmp")
+    add("v3.zarr.tmp")
     assert world.look(SETTLE_S) == 2
-    (world.path / "v11.zarr.tmp").rename(world.path / "v11.zarr")
+    (world.path / "v3.zarr.tmp").rename(world.path / "v3.zarr")
     assert world.look(SETTLE_S) == 2
     assert world.growth.num_volumes_begun() == 3
-    add("v8.zarr")
+    add("v0.zarr")
     with pytest.raises(InputError, match="were inserted or removed"):
         world.look()
 

@@ -292,18 +292,18 @@ def test_chunks_that_are_all_unreadable_are_an_access_error(open_folder):
 
 
 UNREADABLE = {
-    "store": ("a.zarr", "a.zarr"),
-    "metadata of the store": ("a.zarr/zarr.json", "a.zarr"),
-    "chunks of the store": ("a.zarr/c", "a.zarr"),
+    "store": ("v0.zarr", "v0.zarr"),
+    "metadata of the store": ("v0.zarr/zarr.json", "v0.zarr"),
+    "chunks of the store": ("v0.zarr/c", "v0.zarr"),
     "folder of stores": ("", ""),
-    "one store of a folder": ("b.zarr", ""),
+    "one store of a folder": ("v1.zarr", ""),
 }
 
 
 @pytest.mark.parametrize("mode", [0, 0o444], ids=["no permission", "listing only"])
 @pytest.mark.parametrize(("closed", "given"), UNREADABLE.values(), ids=UNREADABLE)
 def test_unreadable_files_and_folders_give_a_message_about_permissions(closed, given, mode, open_folder):
-    for name in "ab":
+    for name in ("v0", "v1"):
         make(open_folder / "all" / f"{name}.zarr", movie()[:4], chunks=(2, Y, X))
     path = open_folder / "all" / closed
     if path.is_file() and mode:
@@ -321,7 +321,7 @@ def test_unreadable_files_and_folders_give_a_message_about_permissions(closed, g
 
 
 def test_unreadable_entries_that_are_no_stores_are_skipped_with_a_note(open_folder):
-    for name in "ab":
+    for name in ("v0", "v1"):
         make(open_folder / "all" / f"{name}.zarr", movie()[:4], chunks=(2, Y, X))
     (open_folder / "all" / "lost+found").mkdir(mode=0)
     with nobody():

@@ -104,14 +104,14 @@ def _bytes_of_chunks(path: Path, planes: range) -> int:
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_volumes_in_a_folder_of_a_bucket_form_a_dataset(scheme, tmp_path, s3, web):
     folder = tmp_path / "volumes"
-    for v in (0, 1, 2, 10):
+    for v in range(11):
         write(folder / f"v{v}.zarr", camera((Z, Y, X), seed=v), chunks=(1, Y, X))
     (folder / "notes.txt").write_text("none")
     address, config = remotely(scheme, folder, s3, web)
     for name in (address, f"{address}/", f"{address}/v*.zarr"):
         source = open_source(name, config)
-        assert source.layout == Layout(4, Z, Y, X)
-        np.testing.assert_array_equal(source.read_frames(np.array([[3, 2]]))[0], camera((Z, Y, X), seed=10)[2])
+        assert source.layout == Layout(11, Z, Y, X)
+        np.testing.assert_array_equal(source.read_frames(np.array([[10, 2]]))[0], camera((Z, Y, X), seed=10)[2])
     assert open_source(f"{address}/v[1].zarr", config).layout.num_volumes == 1
 
 

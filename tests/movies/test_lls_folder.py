@@ -133,7 +133,7 @@ def test_files_that_are_no_stacks_are_left_out_with_a_warning(tmp_path, caplog):
     folder = write(tmp_path / "in", {janelia(0, 0): camera(4, 9, 11), "MAX_cell5.tif": camera(9, 11)})
     (folder / "._junk.tif").write_bytes(b"x")
     assert convert(folder, tmp_path / "a.zarr").layout == Layout(1, 4, 9, 11)
-    assert "1 TIFF files are not named as stacks and were left out: MAX_cell5.tif" in caplog.text
+    assert "1 files are not named as stacks and were left out: MAX_cell5.tif" in caplog.text
 
 
 def test_an_incomplete_last_stack_keeps_its_frames(tmp_path):

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from lls_decode.errors import InputError
 from lls_decode.movies import convert, open_movie
 from lls_decode.movies.choices import Choices
-from lls_decode.movies.names import read_name, read_pattern
+from lls_decode.naming.names import read_name, read_pattern
 from tests.movies.any_movie import H, W
 
 tifffile = pytest.importorskip("tifffile")
@@ -21,7 +20,8 @@ MOVIE = np.random.default_rng(0).integers(90, 400, (24, H, W)).astype("uint16")
 def write(folder, names, planes):
     folder.mkdir(exist_ok=True)
     for i, name in enumerate(names):
-        tifffile.imwrite(folder / name, MOVIE[planes * i : planes * (i + 1)], photometric="minisblack", metadata=None)
+        frames = MOVIE[planes * i : planes * (i + 1)]
+        tifffile.imwrite(folder / name, frames, photometric="minisblack", metadata=None, ome=False)
     return folder
 
 
@@ -35,6 +35,11 @@ FOUND = {
     "name without number first": (["m-1.tif", "m.tif", "m-2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
     "name without number, file002": (["m-file002.tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
     "name without number, copies": (["m (1).tif", "m.tif"], 2, {}, [2, 3, 0, 1]),
+    "name without number, two suffixes": (["m_1.ome.tif", "m.ome.tif"], 2, {}, [2, 3, 0, 1]),
+    "name without number, no position": (["x_MMStack_1.ome.tif", "x_MMStack.ome.tif"], 2, {}, [2, 3, 0, 1]),
+    "name without number, Image2": (["Image2.tif", "Image.tif", "Image3.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
+    "times in ms": (["v_000103ms.tif", "v_000000ms.tif", "v_000206ms.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
+    "spellings of a suffix": (["v_1.tif", "v_0.TIF", "v_2.tiff"], 2, {}, [2, 3, 0, 1, 4, 5]),
     "4 GB pieces": (["a_MMStack_Pos0_1.tif", "a_MMStack_Pos0.tif", "a_MMStack_Pos0_2.tif"], 2, {}, [2, 3, 0, 1, 4, 5]),
     "shorter last part": (["a1.tif", "a2.tif", "a3.tif"], 10, {}, [*range(24)]),
     "planes and times": (["z1_t0.tif", "z0_t0.tif", "z0_t1.tif", "z1_t1.tif"], 1, {}, [1, 0, 2, 3]),
@@ -61,7 +66,7 @@ def test_frames_follow_the_order_of_names(names, planes, options, order, tmp_pat
 
 REFUSED = {
     "a gap": (["v0.tif", "v1.tif", "v3.tif"], 1, "lacks the files between v1.tif and v3.tif"),
-    "a gap after an unnumbered name": (["v.tif", "v_2.tif"], 1, "1 files named like .*, and 1 files with other forms"),
+    "a gap after an unnumbered name": (["v.tif", "v_2.tif"], 1, "lacks the files between v.tif and v_2.tif"),
     "missing first files": (["v2.tif", "v3.tif"], 1, r"lacks the files before v2.tif \(1\)"),
     "missing first stack": ([lls(0, 1), lls(0, 2)], 2, "lacks the stacks before .*stack0001"),
     "numbers in steps": (["v0.tif", "v10.tif"], 1, "between v0.tif and v10.tif"),
@@ -74,6 +79,9 @@ REFUSED = {
     "a projection": (["v_0.tif", "v_1.tif", "MAX_v_0.tif", "MAX_v_1.tif"], 1, "MAX_v_0.tif.*--pattern 'v_{t}"),
     "a snapshot": (["v_0.tif", "v_1.tif", "snapshot.tif"], 1, "snapshot.tif; .*--pattern 'v_{t}.tif'"),
     "two numbers": (["a0_0.tif", "a0_1.tif", "a1_0.tif", "a1_1.tif"], 1, "more than one number .*'a0_{t}.tif'"),
+    "fewer files than announced": (["m_1of3.tif", "m_2of3.tif"], 1, r"lacks the files after m_2of3.tif \(2 of 3"),
+    "planes of stacks": (["section1.tif", "section2.tif"], 3, r"2 planes by .* has 3 frames .*'section\{t\}.tif'"),
+    "settings": (["v_1mW.tif", "v_2mW.tif"], 1, "2 settings: 1 mw, 2 mw; .*--pattern 'v_1mW.tif'"),
     "a number twice": (["a_1.tif", "a_01.tif"], 1, "two files with one number, a_.*1.tif and a_.*1.tif"),
 }  # fmt: skip
 
@@ -176,12 +184,81 @@ def test_a_folder_of_folders_is_refused(tmp_path):
     ],
 )
 def test_file_names_are_parsed(name, said):
-    found = read_name(Path(name))
+    found = read_name(name)
     assert {key: getattr(found, key) for key in said} == said
 
 
 def test_a_pattern_matches_the_whole_name():
-    assert read_pattern("v_{t}.tif")(Path("MAX_v_1.tif")) is None
-    assert read_pattern("v_{t}.tif")(Path("v_x1.tif")) is None
-    assert read_pattern("v_[12].tif")(Path("v_2.tif")) is not None
-    assert re.fullmatch(r".*\(1\)\.tif", read_pattern("v?(1).tif")(Path("v (1).tif")).path.name)
+    assert read_pattern("v_{t}.tif")("MAX_v_1.tif") is None
+    assert read_pattern("v_{t}.tif")("v_x1.tif") is None
+    assert read_pattern("v_[12].tif")("v_2.tif") is not None
+    assert re.fullmatch(r".*\(1\)\.tif", read_pattern("v?(1).tif")("v (1).tif").name)
+
+
+def ome_xml(names, length, uuids):
+    """Return the OME-XML of each file of a set, which lists all files by name and UUID."""
+    planes = "".join(
+        f'<TiffData FirstT="{i * length + k}" IFD="{k}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{name}</UUID>'
+        "</TiffData>"
+        for i, name in enumerate(names)
+        for k in range(length)
+    )
+    return [
+        f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+        f"{f' UUID={chr(34)}urn:uuid:{name}{chr(34)}' if uuids else ''}>"
+        f'<Image ID="I"><Pixels ID="P" DimensionOrder="XYCZT" Type="uint16" SizeX="{W}" SizeY="{H}" SizeC="1" '
+        f'SizeZ="1" SizeT="{length * len(names)}"><Channel ID="C" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+        for name in names
+    ]
+
+
+def write_renamed(folder, old, new, *, uuids):
+    """Write an OME set whose files were called ``old`` and are now called ``new``."""
+    folder.mkdir()
+    for i, (name, xml) in enumerate(zip(new, ome_xml(old, 4, uuids), strict=True)):
+        tifffile.imwrite(
+            folder / name, MOVIE[4 * i : 4 * i + 4], photometric="minisblack", metadata=None, description=xml
+        )
+    return folder
+
+
+RENAMED = {
+    "other names": ["b_1.ome.tif", "b_0.ome.tif", "b_2.ome.tif"],
+    "without .ome": ["1.tif", "2.tif", "3.tif"],
+    "names of each other": ["a_1.ome.tif", "a_2.ome.tif", "a_0.ome.tif"],
+    "names of the next": ["a_1.ome.tif", "a_2.ome.tif", "a_3.ome.tif"],
+}
+OLD = ["a_0.ome.tif", "a_1.ome.tif", "a_2.ome.tif"]
+
+
+@pytest.mark.parametrize("new", RENAMED.values(), ids=RENAMED)
+def test_renamed_files_of_an_ome_set_are_found_by_their_uuid(new, tmp_path):
+    folder = write_renamed(tmp_path / "in", OLD, new, uuids=True)
+    for path in (folder, folder / new[1]):
+        movie = open_movie(path)
+        np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[:12])
+
+
+def test_renamed_files_of_an_ome_set_without_uuid_are_refused_and_read_under_their_old_names(tmp_path):
+    new = ["b_0.ome.tif", "b_1.ome.tif", "b_2.ome.tif"]
+    folder = write_renamed(tmp_path / "in", OLD, new, uuids=False)
+    with pytest.raises(InputError, match=r"renamed files of one OME-TIFF set, .*: a_0.ome.tif, a_1.ome.tif, a_2.ome"):
+        open_movie(folder)
+    for before, after in zip(OLD, new, strict=True):
+        (folder / after).rename(folder / before)
+    movie = open_movie(folder)
+    np.testing.assert_array_equal(movie.read(0, movie.num_frames), MOVIE[:12])
+
+
+@pytest.mark.parametrize("pattern", ["cell_ch0_stack{t}_*.tif", "cell_ch{c}_stack{t}_*.tif", "cell_ch0_*.tif"])
+def test_stacks_chosen_by_a_pattern_are_volumes(pattern, tmp_path):
+    folder = write(tmp_path / "in", [lls(0, stack) for stack in range(4)], 5)
+    movie = open_movie(folder, Choices(pattern=pattern))
+    assert (movie.num_frames, movie.planes) == (20, 5)
+
+
+def test_files_of_one_name_in_several_folders_are_told_apart(tmp_path):
+    for folder in ("pos0", "pos1"):
+        write(tmp_path / folder, ["a.tif"], 2)
+    with pytest.raises(InputError, match="2 positions: pos0, pos1; choose one with --position"):
+        open_movie(f"{tmp_path}/*/a.tif")

@@ -96,8 +96,49 @@ def test_a_folder_of_volumes_is_one_movie(tmp_path):
     for number, volume in enumerate(data):
         write(tmp_path / "in" / f"v{number}.zarr", volume, "zyx")
     movie = open_movie(tmp_path / "in")
-    assert movie.told == "12 zarr stores, in, as volumes of 3 planes"
+    assert movie.told == "12 zarr stores, in, v0.zarr to v11.zarr, as volumes of 3 planes"
     np.testing.assert_array_equal(movie.read(0, 36), data.reshape(-1, H, W))
+
+
+SERIES = {
+    "a gap": (
+        ["v0.zarr", "v1.zarr", "v3.zarr"],
+        "lacks the stores between v1.zarr and v3.zarr",
+        {"allow_gaps": True},
+        3,
+    ),
+    "channels": (["ch0_v0.zarr", "ch0_v1.zarr", "ch1_v0.zarr"], "2 channels.*--channel", {"channel": "0"}, 2),
+    "positions": (["a_pos1_0.zarr", "a_pos1_1.zarr", "a_pos2_0.zarr"], "2 positions.*--position", {"position": "1"}, 2),
+    "a projection": (["v0.zarr", "v1.zarr", "MAX_v0.zarr"], r"--pattern 'v\{t\}.zarr'", {"pattern": "v{t}.zarr"}, 2),
+    "two numbers": (["r0_0.zarr", "r0_1.zarr", "r1_0.zarr"], r"--pattern 'r0_\{t\}", {"pattern": "r0_{t}.zarr"}, 2),
+}
+"""Names, message, the advised option, and the number of stores that it selects, which are the first ones."""
+
+
+@pytest.mark.parametrize(("names", "message", "options", "count"), SERIES.values(), ids=SERIES)
+def test_the_names_of_stores_follow_the_rules_for_files(names, message, options, count, tmp_path):
+    data = counts(len(names), 3)
+    for name, volume in zip(names, data, strict=True):
+        write(tmp_path / "in" / name, volume, "zyx")
+    with pytest.raises(InputError, match=message):
+        open_movie(tmp_path / "in")
+    source = convert(tmp_path / "in", tmp_path / "out.zarr", **options)
+    np.testing.assert_array_equal(stored(source), data[:count].reshape(-1, H, W))
+
+
+def test_a_missing_store_is_recorded(tmp_path):
+    for number in (0, 2):
+        write(tmp_path / "in" / f"v{number}.zarr", counts(3), "zyx")
+    convert(tmp_path / "in", tmp_path / "out.zarr", allow_gaps=True)
+    assert any("between v0.zarr and v2.zarr" in line for line in read_salvage(str(tmp_path / "out.zarr")))
+
+
+def test_a_pattern_is_refused_for_one_store(tmp_path):
+    write(tmp_path / "a.zarr", counts(3), "tyx")
+    with pytest.raises(InputError, match="is one store; omit --pattern"):
+        open_movie(tmp_path / "a.zarr", Choices(pattern="a*"))
+    with pytest.raises(InputError, match=r"no store of .* matches --pattern 'b\*'; .*--pattern '\*.zarr'"):
+        open_movie(tmp_path, Choices(pattern="b*"))
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut"])

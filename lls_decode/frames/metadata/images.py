@@ -178,6 +178,13 @@ def _plain(keys: Keys, path: str, node: Node) -> Image:
     if letters is not None:
         return Image(path, axes=letters, names=tuple(names))
     hints = tuple(axis_letter(name) for name in names)
+    twice = [letter for letter in dict.fromkeys(hints) if letter is not None and hints.count(letter) > 1]
+    if twice:
+        problem = (
+            f"{keys.name}, array {path or '(root)'}, names its axes {list(names)}, which names axis "
+            f"{', '.join(map(repr, twice))} more than once; name the axes with --axes, one letter per dimension."
+        )
+        return Image(path, problem=problem)
     unknown = [name for name, letter in zip(names, hints, strict=True) if letter is None and not is_placeholder(name)]
     if unknown:
         problem = (

@@ -76,7 +76,7 @@ def read_multiscale(where: str, group: str, entry: Mapping[str, Any]) -> Image:
     names = [record.get("name") for record in records]
     axes = axis_letters(names, [record.get("type") for record in records])
     if axes is None:
-        problem = f"{where} have axes {names}, expected y and x, and t, c, z at most once each; name the axes"
+        problem = f"{where} have axes {names}, expected y and x, and each axis at most once; name the axes"
         return Image(array, group, problem=f"{problem} with --axes.")
     scale_nm, notes = _scale_nm(axes, [record.get("unit") for record in records], _scale(where, len(axes), transforms))
     return Image(array, group, axes, tuple(map(str, names)), scale_nm=scale_nm, notes=tuple(notes))

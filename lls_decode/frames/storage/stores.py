@@ -2,7 +2,6 @@
 
 import glob
 import os
-import re
 import stat
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +11,14 @@ from lls_decode.config import StorageConfig
 from lls_decode.errors import InputError
 from lls_decode.frames.storage.keys import METADATA
 from lls_decode.frames.storage.remote import find_entries, forget_remote, is_remote_store
+from lls_decode.naming.names import names_of, natural_key
+from lls_decode.naming.series import in_order
 
 DEFAULT_STORAGE = StorageConfig()
 
 
 def list_arrays(path: str, storage: StorageConfig = DEFAULT_STORAGE) -> tuple[str, ...]:
-    """Return the paths of the stores in natural order; the listing is cached per process."""
+    """Return the paths of the stores in the order of their names; the listing is cached per process."""
     return _list_cached(path, storage)
 
 
@@ -25,12 +26,6 @@ def forget_listings() -> None:
     """Clear the cached listings, so that directories are listed again."""
     _list_cached.cache_clear()
     forget_remote()
-
-
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key that puts ``v9`` before ``v10``."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
 
 
 def is_store(path: str | Path, storage: StorageConfig = DEFAULT_STORAGE) -> bool:
@@ -112,7 +107,7 @@ def _list_cached(path: str, storage: StorageConfig) -> tuple[str, ...]:
         found, _ = split_entries(path, storage)
         if not found:
             raise InputError(f"No zarr store matches {path}; check the pattern, and quote it in the shell.")
-        return tuple(found)
+        return _in_order(found)
     if is_address(path):
         return _list_remote(path, storage)
     if not os.path.exists(path):
@@ -125,7 +120,7 @@ def _list_cached(path: str, storage: StorageConfig) -> tuple[str, ...]:
             f"{path} is not a zarr store and contains none; give a zarr store, a directory of per-volume stores, or "
             "convert the files with 'lls-decode convert'."
         )
-    return tuple(found)
+    return _in_order(found)
 
 
 def _list_remote(address: str, storage: StorageConfig) -> tuple[str, ...]:
@@ -142,4 +137,10 @@ def _list_remote(address: str, storage: StorageConfig) -> tuple[str, ...]:
             f"{address} is not a zarr store and contains none; check the name, and give the address of a zarr store or "
             "of a folder of per-volume stores."
         )
-    return tuple(found)
+    return _in_order(found)
+
+
+def _in_order(paths: list[str]) -> tuple[str, ...]:
+    """Return the paths in the order of their names, which puts ``mov.zarr`` before ``mov-1.zarr``."""
+    named = dict(zip(names_of(paths), paths, strict=True))
+    return tuple(named[name] for name in in_order(list(named)))

@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.frames.storage.stores import natural_key
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.lls_settings import read_settings
 from lls_decode.movies.formats.tiff.movies import open_tiff_series
 from lls_decode.movies.movie import Movie
-from lls_decode.movies.names import LLS_CONVENTION, is_lls
 from lls_decode.movies.series import Series
+from lls_decode.naming.names import LLS_CONVENTION, is_lls, natural_key, read_name
 
 _SETTINGS = "settings.txt"
 
@@ -42,7 +41,7 @@ def open_lls_series(folder: Path, series: Series, choices: Choices) -> Movie:
             "--pixel-nm"
         )
         return replace(movie, notes=(*movie.notes, note))
-    told = read_settings(settings, channel=int(re.sub(r".*ch", "", series.channel)))
+    told = read_settings(settings, channel=int(re.sub(r".*ch", "", read_name(series.files[0].name).channel)))
     notes = [*movie.notes, *told.notes]
     planes = movie.lengths[0] if movie.lengths else movie.planes
     if told.planes is not None and told.planes != planes:
@@ -77,7 +76,7 @@ def _fitting(folder: Path, found: list[Path], series: Series) -> Path:
 def refuse_foreign_names(folder: Path, files: list[Path]) -> None:
     """Raise an error for a folder with settings but without stacks named by lattice light-sheet software."""
     settings = find_settings(folder)
-    if settings and not any(is_lls(path) for path in files):
+    if settings and not any(is_lls(path.name) for path in files):
         raise InputError(
             f"{folder} has a {settings[0].name}, but no TIFF file named like {LLS_CONVENTION}; give the files as a "
             f"pattern, e.g. '{folder}/*.tif' with --axes zyx."

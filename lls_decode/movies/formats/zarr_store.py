@@ -1,6 +1,7 @@
 """Opening of zarr datasets as movies, to copy any dataset that `open_source` can read into the recommended chunks."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,16 @@ from lls_decode.frames.metadata.salvage import read_missing
 from lls_decode.frames.opening import open_source
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.frames.source import FrameSource
+from lls_decode.frames.storage.joined import Joined, join_stores
 from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import has_magic, is_collection, is_store, list_arrays, split_entries
 from lls_decode.movies.accounting import Ints, Loss
-from lls_decode.movies.choices import Choices
+from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
 from lls_decode.movies.movie import Movie
+from lls_decode.movies.series import MAX_GAPS
+from lls_decode.naming.names import names_of, read_pattern
+from lls_decode.naming.series import OptionWays
 
 _MARKERS = ("zarr.json", ".zarray", ".zgroup", ".zattrs")
 
@@ -38,7 +43,15 @@ def is_zarr(path: str) -> bool:
 
 def open_zarr(path: str, choices: Choices, inside: str = "") -> Movie:
     """Open a store, a folder of stores, or a glob of stores; ``inside`` selects one of several images."""
-    source = _open(path, choices, inside)
+    joined = _join(path, choices)
+    if joined is not None:
+        found = joined.found
+        choices = replace(
+            choices,
+            channel=None if found.takes_channel else choices.channel,
+            position=None if found.takes_position else choices.position,
+        )
+    source = _open(path, choices, inside, joined)
     planes, volumes = source.layout.planes_per_volume, source.layout.num_volumes
 
     def read(numbers: Ints) -> Frames:
@@ -66,28 +79,52 @@ def open_zarr(path: str, choices: Choices, inside: str = "") -> Movie:
         ),
         Choices(salvage=choices.salvage, allow_gaps=choices.allow_gaps),
     )
-    return _with_origin(movie, source, path)
+    return _with_origin(movie, source, path, joined)
 
 
-def _with_origin(movie: Movie, source: FrameSource, path: str) -> Movie:
-    """Add the metadata that a converted store holds about itself to a movie."""
+def _join(path: str, choices: Choices) -> Joined | None:
+    """Select and order the stores of a folder or glob by their names; None for a single store."""
+    if not is_collection(path):
+        if choices.pattern is not None:
+            raise InputError(f"{path} is one store; omit --pattern, or give the folder of the store.")
+        return None
     stores = list_arrays(path)
+    if choices.pattern is not None:
+        reader = read_pattern(choices.pattern)
+        names = names_of(stores)
+        stores = tuple(store for store, name in zip(stores, names, strict=True) if reader(name) is not None)
+        if not stores:
+            raise InputError(
+                f"no store of {path} matches --pattern {choices.pattern!r}; the stores are {name_some(names)}: give a "
+                "pattern that matches some of them, e.g. --pattern '*.zarr'."
+            )
+    return join_stores(path, stores, choices, OptionWays("stores"))
+
+
+def _with_origin(movie: Movie, source: FrameSource, path: str, joined: Joined | None) -> Movie:
+    """Add the metadata that a converted store holds about itself to a movie."""
+    stores = list_arrays(path) if joined is None else joined.paths
     missing = [Loss(*item) for item in read_missing(path)]
+    gaps = () if joined is None else joined.found.missing[:MAX_GAPS]
+    missing += [Loss(Path(path).name, gap, "stores of the series are missing") for gap in gaps]
+    name = names_of([path])[0]
+    if joined is not None:
+        first, *_, last = (*joined.found.names, joined.found.names[-1])
+        name += f", {first} to {last}" if len(stores) > 1 else f", {first}"
     what = f"volumes of {movie.planes} planes" if movie.planes > 1 else f"{movie.num_frames} frames"
     return replace(
         movie,
-        files=_markers(path),
+        files=_markers(path, stores),
         geometry=_geometry(stores[0]),
         angle_deg=source.angle_deg,
         content=f"{source.identity} {movie.content}",
         losses=(*missing, *movie.losses),
-        told=f"{len(stores)} zarr store{'s' if len(stores) > 1 else ''}, {Path(path).name}, as {what}",
+        told=f"{len(stores)} zarr store{'s' if len(stores) > 1 else ''}, {name}, as {what}",
+        is_closed_up=movie.is_closed_up or bool(gaps),
     )
 
 
-def _open(path: str, choices: Choices, inside: str) -> FrameSource:
-    if choices.pattern is not None:
-        raise InputError(f"{path} is zarr; omit --pattern, or give a glob of stores.")
+def _open(path: str, choices: Choices, inside: str, joined: Joined | None) -> FrameSource:
     channel = choices.channel
     if channel is not None and not channel.isdigit():
         raise InputError(f"{path} numbers its channels, so --channel {channel!r} does not match; give 0 or higher.")
@@ -98,7 +135,7 @@ def _open(path: str, choices: Choices, inside: str) -> FrameSource:
             channel=None if channel is None else int(channel),
             select=_select(path, choices, inside),
         )
-        return open_source(path, config)
+        return open_source(path, config, joined=joined)
     except ValidationError as error:
         raise InputError(
             f"{path} cannot be read with --axes {choices.axes!r}; give one letter per dimension."
@@ -138,11 +175,11 @@ def _geometry(store: str) -> Geometry | None:
         return None
 
 
-def _markers(path: str) -> tuple[Path, ...]:
+def _markers(path: str, stores: Sequence[str]) -> tuple[Path, ...]:
     """Return the files that change when a store is rewritten; none for a remote store."""
     files: list[Path] = []
     if is_address(path):
         return ()
-    for store in map(Path, list_arrays(path)):
+    for store in map(Path, stores):
         files += [store / name for name in _MARKERS if (store / name).is_file()] if store.is_dir() else [store]
     return tuple(files)

@@ -12,7 +12,7 @@ import zarr
 from lls_decode.pipelines.cli import cli
 from tests.pipelines.conftest import HEIGHT, WIDTH, Invoke, World
 
-SELECTING = ("array", "axes", "channel", "select", "planes_per_volume", "config_path", "changes")
+SELECTING = ("array", "axes", "channel", "select", "planes_per_volume", "allow_gaps", "config_path", "changes")
 
 
 def test_commands_that_read_a_dataset_have_the_same_options() -> None:
@@ -71,3 +71,30 @@ def test_an_invalid_selection_is_refused(text: str, invoke: Invoke, tmp_path: Pa
 def test_dataset_options_are_refused_for_a_table(invoke: Invoke, tmp_path: Path) -> None:
     status, _, err = invoke("inspect", tmp_path / "a.parquet", "--axes", "tyx")
     assert (status, "is a table" in err) == (2, True)
+
+
+def test_a_folder_with_a_gap_is_refused_and_read_with_the_advised_option(
+    world: World, invoke: Invoke, tmp_path: Path
+) -> None:
+    for number in (0, 1, 3):
+        frames = np.random.default_rng(number).poisson(20, (4, HEIGHT, WIDTH)) + 100
+        path = str(tmp_path / "all" / f"v{number}.zarr")
+        zarr.create_array(
+            path, data=frames.astype("uint16"), chunks=(1, HEIGHT, WIDTH), dimension_names=["t", "y", "x"]
+        )
+    model = ["--model", world.bundle()]
+    commands = {
+        "inspect": ["--camera-frames", "0"],
+        "preview": [*model, "--out", tmp_path / "preview.png"],
+        "run": [*model, "--out", tmp_path / "out", "--dry-run"],
+    }
+    for command, more in commands.items():
+        status, _, err = invoke(command, tmp_path / "all", *more)
+        assert status == 3
+        assert "lacks the stores between v1.zarr and v3.zarr" in err
+        status, text, err = invoke(command, tmp_path / "all", *more, *re.findall(r"--allow-gaps", err))
+        assert status == 0, err
+        assert "stores are missing between v1.zarr and v3.zarr" in text + err
+    status, text, err = invoke("batch", f"{tmp_path}/all/*.zarr", *model, "--out", tmp_path / "b", "--dry-run")
+    assert status == 0, err
+    assert all(f"v{number}" in text + err for number in (0, 1, 3)), "the stores of a batch are independent movies"

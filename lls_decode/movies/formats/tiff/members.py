@@ -49,14 +49,14 @@ class Member:
         return next(file for file in self.files if len(file))
 
 
-def members_named_by(path: Path) -> tuple[str, ...]:
-    """Return the names of all files in the OME set of a file; empty if it is not an OME-TIFF."""
+def ome_set_of(path: Path) -> OmeSet | None:
+    """Return the OME set of a file; None if it is not an OME-TIFF."""
     pages = read_pages(path)
     text = text_of(pages) if len(pages) else ""
     try:
-        return read_ome(text, path).files if is_ome(text) else ()
+        return read_ome(text, path) if is_ome(text) else None
     except DamagedXmlError:
-        return ()
+        return None
 
 
 def survey(path: Path, choices: Choices, *, is_one_of_many: bool = False) -> Member:

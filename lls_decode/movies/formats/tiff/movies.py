@@ -17,8 +17,8 @@ from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.movie import Movie, digest_places
-from lls_decode.movies.names import is_lls
-from lls_decode.movies.series import Series
+from lls_decode.movies.series import Series, check_single_planes
+from lls_decode.naming.names import is_lls, names_of
 
 SURVEY_ALL = 2000
 """Largest series of which all files are examined in advance. In longer series, one file of each size is examined; the
@@ -54,6 +54,8 @@ def movie_of(members: Sequence[Member], choices: Choices, where: object, series:
     """Join members to a movie of the frames that are kept, and handle missing frames."""
     _check_members(members, where)
     _check_sizes(members, where)
+    if series is not None and series.planes > 1:
+        check_single_planes(where, series, [len(member.lost) for member in members])
     members, short = _whole_members(members, choices, where)
     losses = [*(series.losses if series else ()), *short]
     losses += settle([account for member in members for account in member.accounts], choices)
@@ -159,7 +161,7 @@ def _whole_members(members: Sequence[Member], choices: Choices, where: object) -
         Loss(m.first.path.name, f"{len(m.lost)} of {usual} {what}", "its length differs from that of the other files")
         for m in odd
     ]
-    is_stopped = odd == [members[-1]] and lengths[-1] < usual and is_lls(members[-1].first.path)
+    is_stopped = odd == [members[-1]] and lengths[-1] < usual and is_lls(members[-1].first.path.name)
     if is_stopped and not choices.allow_gaps:
         return members, losses  # the acquisition was stopped during the last stack
     if not choices.allow_gaps and not choices.salvage:
@@ -201,8 +203,8 @@ def _mark_undecodable(
 
 def _told(members: Sequence[Member], files: Sequence[Stored], planes: int, frames: int) -> str:
     """Summarise the files, their order and their layout."""
-    paths = [file.path for file in files]
-    names = paths[0].name if len(paths) == 1 else f"{paths[0].name} to {paths[-1].name}"
+    paths = names_of([str(file.path) for file in files])
+    names = paths[0] if len(paths) == 1 else f"{paths[0]} to {paths[-1]}"
     lengths = Counter(len(member.lost) for member in members)
     if planes > 1:
         volumes, rest = divmod(frames, planes)

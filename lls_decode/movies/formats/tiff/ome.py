@@ -2,8 +2,9 @@
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -45,6 +46,9 @@ class OmeSet:
     """Images of an OME set, and the files that hold their planes."""
 
     files: tuple[str, ...]
+    """Names of the files; a file that was renamed has its present name, if its UUID identifies it."""
+    stated: tuple[str, ...]
+    """Names of the files by the XML."""
     images: tuple[OmeImage, ...]
 
 
@@ -55,6 +59,8 @@ def is_ome(text: str) -> bool:
 
 def read_ome(text: str, path: Path) -> OmeSet:
     """Read the images of a file, and of all other files that its XML names.
+
+    Files that the XML names, and that are not there, are searched for by their UUID.
 
     Raises
     ------
@@ -68,17 +74,53 @@ def read_ome(text: str, path: Path) -> OmeSet:
     if binary is not None:
         other = path.with_name(binary.get("MetadataFile") or "")
         root = _parse(_metadata_file(other, path))
-    files: dict[str, int] = {}
-    own = root.get("UUID") if binary is None else None
-    images = tuple(
-        _image(node, i, files, path, own) for i, node in enumerate(root.findall("{*}Image")) if _pixels(node)
-    )
+    files: dict[tuple[str, str], int] = {}
+    images = tuple(_image(node, i, files, path) for i, node in enumerate(root.findall("{*}Image")) if _pixels(node))
     if not images:
         raise DamagedXmlError("its OME-XML names no image")
-    names = tuple(files)
-    if len(names) == 1 and not path.with_name(names[0]).is_file():
-        names = (path.name,)  # a single file that was renamed
-    return OmeSet(names, images)
+    names = (
+        [path.name] if len(files) == 1 and not path.with_name(next(iter(files))[0]).is_file() else _places(files, path)
+    )
+    distinct = list(dict.fromkeys(names))
+    place = np.array([distinct.index(name) for name in names] + [-1])
+    images = tuple(replace(image, file_of=place[image.file_of]) for image in images)
+    return OmeSet(tuple(distinct), tuple(dict.fromkeys(name for name, _ in files)), images)
+
+
+def _places(files: Collection[tuple[str, str]], path: Path) -> list[str]:
+    """Return the present names of the files of a set, given by the name and the UUID that its XML states.
+
+    A UUID identifies a file that was renamed.
+    """
+    if len(files) == 1:
+        return [name for name, _ in files]
+    found = _names_by_uuid(path.parent, path.parent.stat().st_mtime_ns)
+    places = []
+    for name, uuid in files:
+        same = found.get(uuid, ())
+        places.append(same[0] if name not in same and len(same) == 1 else name)
+    return places
+
+
+@lru_cache(maxsize=4)
+def _names_by_uuid(folder: Path, changed_ns: int) -> dict[str, tuple[str, ...]]:
+    """Return the names of the OME-TIFFs of a folder by their own UUID; cached until the folder changes."""
+    from lls_decode.movies.formats.tiff.descriptions import text_of
+    from lls_decode.movies.formats.tiff.pages import read_pages
+
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in (".tif", ".tiff", ".btf", ".tf8") or not path.is_file():
+            continue
+        try:
+            pages = read_pages(path)
+            text = text_of(pages) if len(pages) else ""
+            uuid = _parse(text).get("UUID") if is_ome(text) else None
+        except (InputError, DamagedXmlError):
+            continue  # not a file of the set, or reported when it is opened
+        if uuid:
+            found[uuid] = (*found.get(uuid, ()), path.name)
+    return found
 
 
 def _parse(text: str) -> ET.Element:
@@ -109,7 +151,7 @@ def _pixels(image: ET.Element) -> bool:
     return image.find("{*}Pixels") is not None
 
 
-def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own: str | None) -> OmeImage:
+def _image(node: ET.Element, number: int, files: dict[tuple[str, str], int], path: Path) -> OmeImage:
     pixels = node.find("{*}Pixels")
     assert pixels is not None
     channels = pixels.findall("{*}Channel")
@@ -122,7 +164,7 @@ def _image(node: ET.Element, number: int, files: dict[str, int], path: Path, own
         raise DamagedXmlError(f"its OME-XML announces {prod(shape):,} planes, more than {_MOST_PLANES:,}")
     file_of, page_of = np.full(shape, -1), np.full(shape, -1)
     order = pixels.get("DimensionOrder", "XYZCT").replace("X", "").replace("Y", "")
-    for place, file, page in _planes(pixels, order, sizes, path, own):
+    for place, file, page in _planes(pixels, order, sizes, path):
         file_of[place], page_of[place] = files.setdefault(file, len(files)), page
     told = {axis: (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XYZ"}
     sizes_nm = stated_sizes({axis.lower(): size for axis, size in told.items()})
@@ -148,9 +190,9 @@ def _size(pixels: ET.Element, axis: str) -> int:
 
 
 def _planes(
-    pixels: ET.Element, order: str, sizes: dict[str, int], path: Path, own: str | None
-) -> Iterator[tuple[tuple[int, int, int], str, int]]:
-    """Yield the index (t, z, c), file and page of each plane that the XML lists."""
+    pixels: ET.Element, order: str, sizes: dict[str, int], path: Path
+) -> Iterator[tuple[tuple[int, int, int], tuple[str, str], int]]:
+    """Yield the index (t, z, c), file (name and UUID) and page of each plane that the XML lists."""
     strides = dict(zip(order, np.cumprod([1, *(sizes[axis] for axis in order[:-1])]).tolist(), strict=True))
     total = prod(sizes.values())
     blocks = pixels.findall("{*}TiffData")
@@ -158,9 +200,9 @@ def _planes(
         blocks = [ET.Element("TiffData")]
     for block in blocks:
         uuid = block.find("{*}UUID")
-        file = path.name
-        if uuid is not None and not (own and (uuid.text or "").strip() == own):
-            file = uuid.get("FileName") or path.name
+        file = (path.name, "")
+        if uuid is not None:
+            file = (uuid.get("FileName") or path.name, (uuid.text or "").strip())
         first = sum(int(block.get(f"First{axis}", "0")) * strides[axis] for axis in "TZC")
         default = 1 if block.get("IFD") is not None else total
         count = min(int(block.get("PlaneCount", default)), total - first)
