@@ -9,7 +9,7 @@ import re
 import struct
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ _BEHIND_BYTES = 16
 """Number of zeros after a directory that ends in zero from which the directory counts as incompletely written."""
 DESCRIPTION, SUB_PAGES, MICRO_MANAGER = 270, 330, 51123
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
-_LAYOUT = (254, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 339, 32997)
+_LAYOUT = (254, 255, 256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 339, 32997)
 _FIRST = (270, 282, 283, 296, 305, MICRO_MANAGER)
 
 
@@ -269,9 +269,9 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
     whole = len(offsets) == len(counts) > 0
     whole = whole and all(start > 0 and size > 0 and start + size <= reader.size for start, size in segments)
     contiguous = all(a + n == b for (a, n), (b, _) in pairwise(segments))
-    if layout.is_plain and not contiguous:
-        layout = PixelLayout((*layout.tags, (266, (0,))))  # read strip by strip, like compressed pages
-    if layout.is_plain:
+    if layout.is_plain and not (contiguous and _is_unpadded(layout, counts)):
+        layout = replace(layout, is_scattered=True)
+    if layout.is_plain or layout.is_scattered:
         whole = whole and sum(counts) >= layout.frame_bytes
     for start, size in [(offsets[0], sum(counts))] if contiguous and segments else segments:
         found.claim(start, start + size)
@@ -289,6 +289,11 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
     found.ends.append(min(max((start + size for start, size in segments), default=0), _FARTHEST))
     found.stored.append(min(sum(counts), _FARTHEST))
     found.whole.append(whole)
+
+
+def _is_unpadded(layout: PixelLayout, counts: tuple[int, ...]) -> bool:
+    """Return whether adjacent strips are the pixels of a page, without additional bytes between them."""
+    return sum(counts) == layout.frame_bytes or all(count == layout.strip_bytes for count in counts[:-1])
 
 
 def _first_value(reader: _Reader, entry: tuple[int, int, int]) -> Any:
