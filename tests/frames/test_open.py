@@ -306,6 +306,35 @@ def test_a_reduced_level_is_refused(tmp_path):
         open_source(path, InputConfig(array="1"))
 
 
+def test_levels_that_do_not_begin_with_the_largest_are_refused(tmp_path):
+    path = write_v2_ome(tmp_path / "a.zarr", camera((3, Y // 2, X // 2)), "tyx", [1, 0.2, 0.2])
+    full = camera((3, Y, X))
+    write(path / "1", full, zarr_format=2)
+    attributes = json.loads((path / ".zattrs").read_text())
+    scale = [{"type": "scale", "scale": [1, 0.1, 0.1]}]
+    attributes["multiscales"][0]["datasets"].append({"path": "1", "coordinateTransformations": scale})
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    with pytest.raises(InputError, match=r"first resolution level of the root is 0, but 1 has more pixels.*--array 1"):
+        open_source(path)
+    with pytest.raises(InputError, match=r"0 is a reduced resolution level.*--array 1"):
+        open_source(path, InputConfig(array="0"))
+    source = open_source(path, InputConfig(array="1"))
+    assert source.pixel_size == PixelSize(x_nm=100, y_nm=100)
+    np.testing.assert_array_equal(source.read_frames(np.array([[0, 0], [2, 0]])), full[[0, 2]])
+
+
+def test_a_reduced_level_does_not_replace_a_missing_first_level(tmp_path):
+    path = write_v2_ome(tmp_path / "a.zarr", camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
+    (path / "0").rename(path / "1")
+    attributes = json.loads((path / ".zattrs").read_text())
+    attributes["multiscales"][0]["datasets"].append({"path": "1"})
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    with pytest.raises(InputError, match="array 0 cannot be opened"):
+        open_source(path)
+    with pytest.raises(InputError, match=r"1 is a reduced resolution level.*--array 0"):
+        open_source(path, InputConfig(array="1"))
+
+
 @pytest.mark.parametrize("writer", [write_v2_ome, write_v3_ome], ids=["0.4", "0.5"])
 def test_an_array_given_by_its_path_uses_the_metadata_of_its_image(writer, tmp_path):
     path = writer(tmp_path / "a.zarr", camera((3, Y, X)), "zyx", [0.4, 0.1, 0.1])
