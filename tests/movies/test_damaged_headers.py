@@ -125,5 +125,5 @@ def test_dax_values_of_8_bits_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.dax").write_bytes(bytes(48))
     text = "data type = 8 bit integers (binary, little endian)\nframe dimensions = 4 x 3\n"
     (tmp_path / "a.inf").write_text(text)
-    with pytest.raises(InputError, match="a.inf states values of 8 bits, expected 16"):
+    with pytest.raises(InputError, match=r"a\.inf states values of 8 bits, expected 16"):
         open_movie(tmp_path / "a.dax")
