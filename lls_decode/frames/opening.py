@@ -162,7 +162,7 @@ def _open_array(keys: Keys, image: Image, node: Node | None) -> _Opened:
 
 def check_shards(array: ZarrArray, where: str) -> None:
     """Raise an error for shards inside other codecs, whose missing chunks could not be told from stored ones."""
-    codecs = getattr(array.metadata, "codecs", ())
+    codecs: tuple[Any, ...] = getattr(array.metadata, "codecs", ())
     if has_shards(codecs) and (len(codecs) > 1 or has_shards(codecs[0].codecs)):
         raise InputError(
             f"{where} has shards inside other codecs or shards, so that missing chunks would not be noticed; expected "

@@ -64,6 +64,42 @@ def test_contradictory_tags_are_refused(make, message, tmp_path):
             open_movie(path, choices)
 
 
+def at(frame, number, **tags):
+    return page(frame, strips=[b""], t273=[number], t279=[frame.nbytes], **tags)
+
+
+SHARED = {
+    "one page": (lambda: [page(f) if i != 5 else at(f, 8 + 3) for i, f in enumerate(MOVIE)], "pixels of pages 0, 5 overlap"),
+    "all pages": (lambda: [page(f) if i == 0 else at(f, 8) for i, f in enumerate(MOVIE)], "pixels of pages 0-11 overlap"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), SHARED.values(), ids=SHARED)
+def test_pages_with_the_same_bytes_are_refused(make, message, tmp_path):
+    path = write(tmp_path / "a.tif", make())
+    with pytest.raises(InputError, match=message):
+        open_movie(path)
+    if "0, 5" in message:
+        movie = open_movie(path, Choices(salvage=True))
+        assert np.array_equal(movie.read(0, 10), MOVIE[[1, 2, 3, 4, 6, 7, 8, 9, 10, 11]])
+
+
+def test_a_page_with_the_same_strip_twice_is_refused(tmp_path):
+    path = write(tmp_path / "a.tif", [page(f, strips=strips(f), t278=6) for f in MOVIE])
+    data = path.read_bytes()
+    size = 6 * W * 2
+    places = struct.pack("<4I", *range(8, 8 + 4 * size, size))
+    assert data.count(places) == 1
+    path.write_bytes(data.replace(places, places[:4] + places[:4] + places[8:]))
+    with pytest.raises(InputError, match="the pixels of page 0 overlap other pixels"):
+        open_movie(path)
+
+
+def test_copies_may_share_the_bytes_of_a_page(tmp_path):
+    path = write(tmp_path / "a.tif", [page(MOVIE[0]), at(MOVIE[0], 8, t254=1), *(page(frame) for frame in MOVIE[1:])])
+    assert np.array_equal(open_movie(path).read(0, 12), MOVIE)
+
+
 def test_white_as_zero_gives_a_note(tmp_path):
     movie = open_movie(write(tmp_path / "a.tif", [page(frame, t262=0) for frame in MOVIE]))
     assert np.array_equal(movie.read(0, 12), MOVIE)

@@ -75,7 +75,7 @@ def _labels(dataset: Any) -> list[str]:
     axes = tags.get("axes")
     keys = [axis.get("key") for axis in axes if isinstance(axis, dict)] if isinstance(axes, list) else []
     is_told = len(keys) == len(labels) and all(isinstance(key, str) for key in keys)
-    return labels if any(labels) or not is_told else [key.lower() for key in keys]
+    return labels if any(labels) or not is_told else [str(key).lower() for key in keys]
 
 
 def _check_axes(path: Path, dataset: Any, labels: list[str], choices: Choices) -> None:

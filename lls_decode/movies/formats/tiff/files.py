@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
-from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail
+from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, ranges
 from lls_decode.movies.formats.tiff.descriptions import Description, as_json, shaped
 from lls_decode.movies.formats.tiff.layout import PixelLayout
 from lls_decode.movies.formats.tiff.pages import Ints, Pages
@@ -101,6 +101,11 @@ def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, A
     if pages.claimed > pages.size and not problems:
         problems.append(f"truncated: it refers to byte {pages.claimed}, beyond its end")
     problems += _unclaimed(pages, stored)
+    if len(pages.sharing) and len(stored) == len(pages):
+        stored.whole[pages.sharing] = False
+        missing |= set(pages.sharing.tolist())
+        which = f"page{'s' if len(pages.sharing) > 1 else ''} {ranges(pages.sharing.tolist())}"
+        problems.append(f"the pixels of {which} overlap other pixels")
     if not problems:
         return stored, None
     return stored, Account(path, announced, int(stored.whole.sum()), ", ".join(problems), tuple(sorted(missing)))

@@ -70,6 +70,12 @@ class PixelLayout:
         rows = min(self.get(278, self.shape[0]), self.shape[0])
         return rows * self.shape[1] * self.samples * self.dtype.itemsize
 
+    def most(self, size: int) -> int:
+        """Return how many of the ``size`` bytes of one or all strips can be pixels; the others are padding."""
+        if self.is_plain:
+            return min(size, self.frame_bytes)
+        return min(size, self.strip_bytes) if self.is_scattered else size
+
     @cached_property
     def is_aside(self) -> bool:
         """Whether a page is a reduced copy of another page, or a mask."""

@@ -81,6 +81,8 @@ class Pages:
     """End of the last byte that anything in the file refers to."""
     least: int
     """Number of bytes of the smallest page."""
+    sharing: Ints
+    """Numbers of the pages that have pixels in common with another page, or twice in themselves."""
     summary: bytes
     """Micro-Manager's summary metadata of the acquisition."""
 
@@ -106,6 +108,8 @@ class _Found:
     claims: "array[int]" = field(default_factory=lambda: array("q"))
     first: dict[int, Any] = field(default_factory=dict)
     described: dict[int, str] = field(default_factory=dict)
+    pixels: "array[int]" = field(default_factory=lambda: array("q"))
+    """Page number, start and stop of each piece of pixels, except those of reduced copies and masks."""
     pointer: int = 0
     summary: bytes = b""
 
@@ -184,6 +188,7 @@ def read_pages(path: Path) -> Pages:
             gaps=tuple(_gaps(np.minimum(claims, reader.size), reader.size, max(1, least))),
             claimed=int(claims.max()),
             least=least,
+            sharing=_sharing(_ints(found.pixels).reshape(-1, 3)),
             summary=found.summary,
         )
 
@@ -275,6 +280,8 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
         whole = whole and sum(counts) >= layout.frame_bytes
     for start, size in [(offsets[0], sum(counts))] if contiguous and segments else segments:
         found.claim(start, start + size)
+        if not layout.is_aside:
+            found.pixels.extend((len(found.ifds), min(start, _FARTHEST), min(start + layout.most(size), _FARTHEST)))
     if not found.ifds:
         found.first = {tag: _first_value(reader, tags[tag]) for tag in _FIRST if tag in tags}
     elif DESCRIPTION in tags:
@@ -328,6 +335,14 @@ def _claim_micro_manager(reader: _Reader, found: _Found) -> None:
     if words[6] == 2355492:
         found.claim(8, 40 + words[7])
         found.summary = reader.read(40, words[7])
+
+
+def _sharing(pixels: Ints) -> Ints:
+    """Return the numbers of the pages whose pieces overlap, from rows of page number, start and stop."""
+    pages, starts, stops = pixels[np.argsort(pixels[:, 1], kind="stable")].T
+    before = np.maximum.accumulate(np.append(0, stops[:-1]))
+    later = starts < np.where(stops > starts, before, 0)
+    return np.unique(np.concatenate([pages[later], pages[:-1][later[1:]]]))
 
 
 def _gaps(claims: Ints, size: int, least: int) -> Iterator[tuple[int, int]]:
