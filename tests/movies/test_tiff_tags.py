@@ -69,8 +69,14 @@ def at(frame, number, **tags):
 
 
 SHARED = {
-    "one page": (lambda: [page(f) if i != 5 else at(f, 8 + 3) for i, f in enumerate(MOVIE)], "pixels of pages 0, 5 overlap"),
-    "all pages": (lambda: [page(f) if i == 0 else at(f, 8) for i, f in enumerate(MOVIE)], "pixels of pages 0-11 overlap"),
+    "one page": (
+        lambda: [page(f) if i != 5 else at(f, 8 + 3) for i, f in enumerate(MOVIE)],
+        "pixels of pages 0, 5 overlap",
+    ),
+    "all pages": (
+        lambda: [page(f) if i == 0 else at(f, 8) for i, f in enumerate(MOVIE)],
+        "pixels of pages 0-11 overlap",
+    ),
 }
 
 
