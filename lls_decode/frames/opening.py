@@ -19,8 +19,10 @@ from lls_decode.frames.metadata.channels import channel_name
 from lls_decode.frames.metadata.images import Node, image_around, read_node, select_image
 from lls_decode.frames.metadata.multiscales import Image
 from lls_decode.frames.metadata.salvage import salvage_notes
+from lls_decode.frames.reading.chunks import axes_with_more_chunks
 from lls_decode.frames.reading.regions import denied, open_stored
 from lls_decode.frames.source import FrameSource
+from lls_decode.frames.storage.bounded import has_shards
 from lls_decode.frames.storage.joined import Joined, join_stores
 from lls_decode.frames.storage.keys import Keys, ZarrArray
 from lls_decode.frames.storage.opening import open_keys
@@ -104,7 +106,7 @@ def _open_source(path: str, config: InputConfig, joined: Joined | None) -> Frame
             "not stand for planes."
         )
     check_frame_size(frame_map.layout.height, frame_map.layout.width, path)
-    _check_alike(paths, first, storage)
+    _check_alike(paths, first, config)
     dtype = first.array.dtype.newbyteorder("=")
     sampled = [first if i == 0 else _open_like(paths[i], first, storage) for i in (0, len(paths) // 2, len(paths) - 1)]
     documents = [*(first.node.documents if first.node else ()), dict(first.image.scale_nm)]
@@ -129,6 +131,7 @@ def _open_source(path: str, config: InputConfig, joined: Joined | None) -> Frame
             *more,
             *(_told_by_names(joined) if joined is not None else ()),
             *_ignored(path, storage),
+            *_beyond_the_end(first, axes, path),
             *chunk_notes(first.array, frame_map),
         ),
         identity=identify(frame_map, str(dtype), documents, iter(samples)),
@@ -166,7 +169,19 @@ def _open_array(keys: Keys, image: Image, node: Node | None) -> _Opened:
             f"{keys.name}, array {image.array or '(root)'}, states chunks or shards with a size below 1, expected at "
             "least 1; restore its metadata."
         )
-    return _Opened(open_stored(keys, image.array), keys, image, node)
+    array = open_stored(keys, image.array)
+    check_shards(array, f"{keys.name}, array {image.array or '(root)'},")
+    return _Opened(array, keys, image, node)
+
+
+def check_shards(array: ZarrArray, where: str) -> None:
+    """Raise an error for shards inside other codecs, whose missing chunks could not be told from stored ones."""
+    codecs: tuple[Any, ...] = getattr(array.metadata, "codecs", ())
+    if has_shards(codecs) and (len(codecs) > 1 or has_shards(codecs[0].codecs)):
+        raise InputError(
+            f"{where} has shards inside other codecs or shards, so that missing chunks would not be noticed; expected "
+            "sharding_indexed as its only codec: write the data again in this form."
+        )
 
 
 def stated_angle_deg(keys: Keys, image: Image) -> float | None:
@@ -237,11 +252,13 @@ def _check_part(path: str, first: _Opened, axes: str) -> None:
         )
 
 
-def _check_alike(paths: tuple[str, ...], first: _Opened, storage: StorageConfig) -> None:
+def _check_alike(paths: tuple[str, ...], first: _Opened, config: InputConfig) -> None:
     most = MAX_CHECKED_REMOTE if is_address(paths[0]) else MAX_CHECKED
     picked = np.unique(np.linspace(1, len(paths) - 1, min(len(paths) - 1, most)).astype(int))
     for i in picked:
-        other = _open_like(paths[i], first, storage).array
+        opened = _open_like(paths[i], first, config.storage)
+        other = opened.array
+        _check_axes_alike(opened, first, axes_told=config.axes is not None)
         if (other.shape, other.dtype) != (first.array.shape, first.array.dtype):
             raise InputError(
                 f"{paths[i]} has shape {other.shape} and type {other.dtype}, but {paths[0]} has {first.array.shape} "
@@ -257,12 +274,45 @@ def _told_by_names(joined: Joined) -> list[str]:
     return [*joined.found.notes, *([missing] if gaps else [])]
 
 
+def _check_axes_alike(opened: _Opened, first: _Opened, *, axes_told: bool) -> None:
+    """Raise an error if the metadata of two arrays name different sizes, or axes that the user has not told."""
+    wanted, other = first.image, opened.image
+    if wanted.group is not None:
+        other = select_image(opened.keys, wanted.array)
+    elif opened.node is not None and first.node is not None:
+        if opened.node.dimension_names == first.node.dimension_names:
+            return
+        other = select_image(opened.keys, wanted.array or None)
+    if (other.axes != wanted.axes and not axes_told) or dict(other.scale_nm) != dict(wanted.scale_nm):
+        raise InputError(
+            f"{opened.keys.name} has {_listed(other)}, but {first.keys.name} has {_listed(wanted)}; all volumes of a "
+            "dataset must be alike: select matching stores by a pattern in quotes, or correct their metadata."
+        )
+
+
+def _listed(image: Image) -> str:
+    steps = ", ".join(f"{axis} {nm:g} nm" for axis, nm in image.scale_nm.items())
+    return f"axes {image.axes or 'without names'} and steps {steps or 'of unknown size'}"
+
+
 def _ignored(path: str, storage: StorageConfig) -> list[str]:
     """Return a note on entries of a directory that are not stores."""
     if has_magic(path, storage) or not is_collection(path, storage):
         return []
     others = [Path(item).name for item in split_entries(path, storage)[1]]
     return [f"{len(others)} entries of the directory are not zarr stores: {', '.join(others[:5])}"] if others else []
+
+
+def _beyond_the_end(opened: _Opened, axes: str, path: str) -> list[str]:
+    """Return a note on chunks that the shape of an array excludes; not for remote stores, which answer slowly."""
+    if is_address(path):
+        return []
+    more = axes_with_more_chunks(opened.array, opened.keys, opened.image.array)
+    return [
+        f"the store has more chunks along {axes[axis]} than its stated length of {opened.array.shape[axis]}, which are "
+        "not read; unless it is still being written, correct the shape in its metadata"
+        for axis in more
+    ]
 
 
 def processing_notes(source: FrameSource) -> list[str]:

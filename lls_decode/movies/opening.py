@@ -50,6 +50,13 @@ BY_SUFFIX: dict[str, Callable[[Path, Choices], Movie]] = {
     ".nd2": open_nd2,
 }
 """Functions that open single files, by suffix."""
+_ZIP: Final = ".zarr.zip"
+_KINDS: Final = {
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), ("a TIFF", ".tif")),
+    b"PK\3\4": ("a zip", _ZIP),
+    b"\x89HDF\r\n": ("an HDF5 file", ".h5"),
+}
+"""Formats that are recognised by their first bytes, with their suffixes."""
 
 FORMATS: Final = (
     "a TIFF, or a folder or glob of TIFFs",
@@ -114,12 +121,26 @@ def _open(text: str, choices: Choices) -> Movie:
         raise InputError(f"{path} does not exist; give a movie, or a folder or pattern of TIFFs.")
     opener = BY_SUFFIX.get(path.suffix.lower())
     if opener is None:
-        raise InputError(
-            f"{path} is of unknown type {path.suffix!r}; expected {', '.join(BY_SUFFIX)}: write any other format as "
-            f"OME-Zarr with bioformats2raw, e.g. bioformats2raw {path.name} {path.stem}.zarr, which can be used "
-            "without conversion."
-        )
+        raise InputError(f"{path} is of unknown type {path.suffix!r}; {_advice_for(path)}.")
     return opener(path, choices)
+
+
+def _advice_for(path: Path) -> str:
+    """Return what to do with a file of unknown type, by its first bytes."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    kind = next((kind for start, kind in _KINDS.items() if head.startswith(start)), None)
+    if kind is not None and (kind[1] != _ZIP or path.suffix == ".zarr"):
+        return f"its contents are those of {kind[0]}: rename it to {path.stem}{kind[1]}"
+    if path.suffix in (".npy", ".npz"):
+        name = "['arr_0']" if path.suffix == ".npz" else ""
+        array = f"numpy.load({path.name!r}){name}"
+        return f"write its array as zarr, e.g. python -c \"import numpy, zarr; zarr.save('{path.stem}.zarr', {array})\""
+    target = f"{path.stem}.zarr" if path.suffix != ".zarr" else f"{path.stem}.ome.zarr"
+    return (
+        f"expected {', '.join(BY_SUFFIX)}: write any other format as OME-Zarr with bioformats2raw, e.g. bioformats2raw "
+        f"{path.name} {target}, which can be used without conversion"
+    )
 
 
 def _is_zarr(text: str) -> bool:

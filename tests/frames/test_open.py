@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from zarr.codecs import BytesCodec
+from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, TransposeCodec
+from zarr.storage import MemoryStore
 
 from lls_decode.axes import Layout
 from lls_decode.blocks import plan_blocks
 from lls_decode.config import InputConfig, PixelSize
 from lls_decode.errors import InputError
 from lls_decode.frames import open_source, use_fast_codecs
+from lls_decode.frames.handles import open_zarr_node
 
 T, Z, Y, X = 4, 6, 10, 12
 
@@ -307,6 +309,35 @@ def test_a_reduced_level_is_refused(tmp_path):
         open_source(path, InputConfig(array="1"))
 
 
+def test_levels_that_do_not_begin_with_the_largest_are_refused(tmp_path):
+    path = write_v2_ome(tmp_path / "a.zarr", camera((3, Y // 2, X // 2)), "tyx", [1, 0.2, 0.2])
+    full = camera((3, Y, X))
+    write(path / "1", full, zarr_format=2)
+    attributes = json.loads((path / ".zattrs").read_text())
+    scale = [{"type": "scale", "scale": [1, 0.1, 0.1]}]
+    attributes["multiscales"][0]["datasets"].append({"path": "1", "coordinateTransformations": scale})
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    with pytest.raises(InputError, match=r"first resolution level of the root is 0, but 1 has more pixels.*--array 1"):
+        open_source(path)
+    with pytest.raises(InputError, match=r"0 is a reduced resolution level.*--array 1"):
+        open_source(path, InputConfig(array="0"))
+    source = open_source(path, InputConfig(array="1"))
+    assert source.pixel_size == PixelSize(x_nm=100, y_nm=100)
+    np.testing.assert_array_equal(source.read_frames(np.array([[0, 0], [2, 0]])), full[[0, 2]])
+
+
+def test_a_reduced_level_does_not_replace_a_missing_first_level(tmp_path):
+    path = write_v2_ome(tmp_path / "a.zarr", camera((3, Y, X)), "tyx", [1, 0.1, 0.1])
+    (path / "0").rename(path / "1")
+    attributes = json.loads((path / ".zattrs").read_text())
+    attributes["multiscales"][0]["datasets"].append({"path": "1"})
+    (path / ".zattrs").write_text(json.dumps(attributes))
+    with pytest.raises(InputError, match="array 0 cannot be opened"):
+        open_source(path)
+    with pytest.raises(InputError, match=r"1 is a reduced resolution level.*--array 0"):
+        open_source(path, InputConfig(array="1"))
+
+
 @pytest.mark.parametrize("writer", [write_v2_ome, write_v3_ome], ids=["0.4", "0.5"])
 def test_an_array_given_by_its_path_uses_the_metadata_of_its_image(writer, tmp_path):
     path = writer(tmp_path / "a.zarr", camera((3, Y, X)), "zyx", [0.4, 0.1, 0.1])
@@ -315,6 +346,64 @@ def test_an_array_given_by_its_path_uses_the_metadata_of_its_image(writer, tmp_p
     assert inside.pixel_size == PixelSize(x_nm=100, y_nm=100)
     assert inside.identity == outside.identity
     np.testing.assert_array_equal(inside.read_frames(np.array([[0, 2]])), outside.read_frames(np.array([[0, 2]])))
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        (
+            ("zyx", [0.4, 0.2, 0.2]),
+            "v2.zarr has axes zyx and steps z 400 nm, y 200 nm, x 200 nm, but .*v0.zarr has axes",
+        ),
+        (("zxy", [0.4, 0.1, 0.1]), "v2.zarr has axes zxy and steps"),
+    ],
+)
+def test_stores_with_other_axes_or_sizes_are_refused(second, says, tmp_path):
+    data = camera((3, Y, Y))
+    write_v3_ome(tmp_path / "v0.zarr", data, "zyx", [0.4, 0.1, 0.1])
+    write_v3_ome(tmp_path / "v1.zarr", data, "zyx", [0.4, 0.1, 0.1])
+    assert open_source(tmp_path).layout == Layout(2, 3, Y, Y)
+    write_v3_ome(tmp_path / "v2.zarr", data, *second)
+    with pytest.raises(InputError, match=says):
+        open_source(tmp_path)
+
+
+def test_plain_stores_with_other_axes_are_refused_unless_the_user_names_them(tmp_path):
+    for number, names in enumerate([["z", "y", "x"], ["z", "x", "y"]]):
+        write(tmp_path / f"v{number}.zarr", camera((3, Y, Y)), dimension_names=names)
+    with pytest.raises(InputError, match=r"v1\.zarr has axes zxy .* but .*v0\.zarr has axes zyx"):
+        open_source(tmp_path)
+    assert open_source(tmp_path, InputConfig(axes="zyx")).layout == Layout(2, 3, Y, Y)
+
+
+@pytest.mark.parametrize("length", [8, 9])
+@pytest.mark.parametrize("shards", [None, (4, Y, X)])
+def test_chunks_behind_the_end_of_an_array_give_a_note(shards, length, tmp_path):
+    path = write(tmp_path / "a.zarr", camera((12, Y, X)), chunks=(1, Y, X), shards=shards)
+    assert not any("more chunks" in note for note in open_source(path).notes)
+    document = json.loads((path / "zarr.json").read_text())
+    document["shape"][0] = length
+    (path / "zarr.json").write_text(json.dumps(document))
+    source = open_source(path)
+    assert source.layout.num_frames == length
+    assert any(f"more chunks along t than its stated length of {length}" in note for note in source.notes)
+
+
+NESTED = {
+    "transposed shards": [TransposeCodec(order=(0, 2, 1)), ShardingCodec(chunk_shape=(1, 4, 4))],
+    "shards with a checksum": [ShardingCodec(chunk_shape=(1, 4, 4)), Crc32cCodec()],
+    "shards in shards": [ShardingCodec(chunk_shape=(2, 4, 4), codecs=[ShardingCodec(chunk_shape=(1, 4, 4))])],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Combining a")
+@pytest.mark.parametrize("codecs", NESTED.values(), ids=NESTED)
+def test_shards_whose_missing_chunks_cannot_be_found_are_refused(codecs, tmp_path):
+    for store, opening in ((tmp_path / "a.zarr", open_source), (MemoryStore(), open_zarr_node)):
+        array = zarr.create(store=store, shape=(4, 8, 8), dtype="u2", chunks=(4, 8, 8), codecs=codecs, zarr_format=3)
+        array[:] = 100
+        with pytest.raises(InputError, match="has shards inside other codecs or shards"):
+            opening(store if opening is open_source else array)
 
 
 def test_axes_given_by_the_user_override_wrong_metadata(tmp_path):

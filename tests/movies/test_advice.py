@@ -1,12 +1,16 @@
 """Following the advice of errors, step by step, leads to a converted store."""
 
 import re
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import zarr
 
-from lls_decode.errors import LlsDecodeError
-from lls_decode.movies import convert
+from lls_decode.errors import InputError, LlsDecodeError
+from lls_decode.movies import convert, open_movie
 from tests.movies import test_accounting as damaged
 from tests.movies import test_series as series
 from tests.movies.test_lls_folder import janelia, settings_text
@@ -126,3 +130,50 @@ def test_following_the_advice_ends_in_a_store(make, options, tmp_path):
     assert seen, "nothing was refused"
     assert source.layout.num_frames > 0
     assert np.isfinite(source.read_frames(np.zeros((1, 2), int))).all()
+
+
+@pytest.mark.parametrize(("name", "other"), [("a.zarr", "a.tif"), ("a.lsm", "a.tif"), ("a.mat", "a.h5")])
+def test_a_file_with_another_suffix_is_recognised_and_read_after_renaming(name, other, tmp_path):
+    if other == "a.h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / name, "w") as file:
+            file["frames"] = MOVIE
+    else:
+        tifffile.imwrite(tmp_path / other, MOVIE, photometric="minisblack")
+        (tmp_path / other).rename(tmp_path / name)
+    with pytest.raises(InputError, match=rf"rename it to {re.escape(other)}\.$"):
+        open_movie(tmp_path / name)
+    (tmp_path / name).rename(tmp_path / other)
+    assert np.array_equal(open_movie(tmp_path / other).read(0, len(MOVIE)), MOVIE)
+
+
+def test_a_zip_with_the_name_of_a_folder_is_read_after_renaming(tmp_path):
+    zarr.save(str(tmp_path / "b.zarr"), MOVIE)
+    shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "b.zarr")
+    (tmp_path / "a.zip").rename(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match=r"rename it to a\.zarr\.zip\.$"):
+        open_movie(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr").rename(tmp_path / "a.zarr.zip")
+    assert np.array_equal(open_movie(tmp_path / "a.zarr.zip").read(0, len(MOVIE)), MOVIE)
+
+
+@pytest.mark.parametrize("save", [np.save, np.savez])
+def test_the_command_for_numpy_files_works(save, tmp_path):
+    path = tmp_path / ("a.npy" if save is np.save else "a.npz")
+    save(path, MOVIE)
+    with pytest.raises(InputError, match="python -c") as caught:
+        open_movie(path)
+    code = re.search(r'python -c "(.*)"\.$', str(caught.value))
+    subprocess.run([sys.executable, "-c", code[1]], cwd=tmp_path, check=True)
+    assert np.array_equal(open_movie(tmp_path / "a.zarr").read(0, len(MOVIE)), MOVIE)
+
+
+def test_a_truncated_zip_is_refused_as_such(tmp_path):
+    zarr.save(str(tmp_path / "b.zarr"), MOVIE)
+    path = tmp_path / "a.zip"
+    shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "b.zarr")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(
+        InputError, match=r"a\.zip is not a complete zip: the list of its files, at its end, is missing"
+    ):
+        open_movie(path)

@@ -110,3 +110,20 @@ def test_offsets_that_exceed_64_bits_are_refused(place: int, tmp_path: Path) -> 
             message = ""
             assert movie.num_frames <= len(FRAMES)
         assert "\n" not in message
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 4), (-3, -4)])
+def test_raw_frames_of_impossible_size_are_refused(height: int, width: int, tmp_path: Path) -> None:
+    (tmp_path / "a.raw").write_bytes(bytes(48))
+    text = f"Frames: 2\nHeight: {height}\nWidth: {width}\nData Type: uint16\nByte Order: '<'\n"
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match=f"a.yaml states frames of {height} x {width} pixels, expected at least 1 x 1"):
+        open_movie(tmp_path / "a.raw")
+
+
+def test_dax_values_of_8_bits_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.dax").write_bytes(bytes(48))
+    text = "data type = 8 bit integers (binary, little endian)\nframe dimensions = 4 x 3\n"
+    (tmp_path / "a.inf").write_text(text)
+    with pytest.raises(InputError, match=r"a\.inf states values of 8 bits, expected 16"):
+        open_movie(tmp_path / "a.dax")

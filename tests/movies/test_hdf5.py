@@ -1,6 +1,8 @@
 """HDF5 and Imaris files written with h5py, complete, unfinished or truncated, and addressed by paths inside them."""
 
+import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -258,3 +260,132 @@ def test_the_identity_depends_on_channel_and_dataset(tmp_path):
     one, other, same = (open_movie(path, Choices(channel=channel)).identity() for channel in ("488", "642", "488"))
     assert one != other
     assert one == same
+
+
+def join_parts(path, layout):
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("a", layout)
+    return path
+
+
+def two_parts(folder, data, dtype="u2"):
+    layout = h5py.VirtualLayout(data.shape, "u2")
+    for number in range(2):
+        layout[3 * number : 3 * number + 3] = h5py.VirtualSource(f"part{number}.h5", "a", (3, H, W), dtype=dtype)
+        with h5py.File(folder / f"part{number}.h5", "w") as file:
+            file["a"] = data[3 * number : 3 * number + 3].astype(dtype)
+    return join_parts(folder / "all.h5", layout)
+
+
+def without_dataset(file):
+    file.move("a", "b")
+
+
+def too_short(file):
+    pixels = file["a"][:2]
+    del file["a"]
+    file["a"] = pixels
+
+
+def with_holes(file):
+    pixels = file["a"][:]
+    del file["a"]
+    file.create_dataset("a", pixels.shape, "u2", chunks=(1, H, W))[1:] = pixels[1:]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (without_dataset, "it is missing"),
+        (too_short, r"its shape \(2, \d+, \d+\) does not match"),
+        (with_holes, "1 of its frames were never written"),
+    ],
+)
+def test_sources_of_a_virtual_dataset_must_be_complete(change, says, tmp_path):
+    path = two_parts(tmp_path, counts(6))
+    with h5py.File(tmp_path / "part1.h5", "a") as file:
+        change(file)
+    with pytest.raises(InputError, match=rf"part1\.h5 has no complete dataset a, a source of /a: {says}"):
+        open_movie(path)
+
+
+def test_a_source_that_cannot_be_read_is_named(tmp_path):
+    path = two_parts(tmp_path, counts(6))
+    (tmp_path / "part1.h5").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"part1\.h5, a source of /a, cannot be read"):
+        open_movie(path)
+
+
+def test_sources_are_not_rounded(tmp_path):
+    with pytest.raises(InputError, match="its type is float32, expected uint16"):
+        open_movie(two_parts(tmp_path, counts(6), "f4"))
+
+
+def test_a_virtual_dataset_of_a_virtual_dataset_needs_all_files(tmp_path):
+    data = counts(6)
+    two_parts(tmp_path, data)
+    layout = h5py.VirtualLayout(data.shape, "u2")
+    layout[...] = h5py.VirtualSource("all.h5", "a", data.shape)
+    path = join_parts(tmp_path / "outer.h5", layout)
+    np.testing.assert_array_equal(read(open_movie(path)), data)
+    (tmp_path / "part0.h5").unlink()
+    with pytest.raises(InputError, match=r"all\.h5 joins other files, of which part0\.h5 are missing"):
+        open_movie(path)
+
+
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_sources_must_cover_each_frame_once(interleaved, tmp_path):
+    data = counts(6)
+    two_parts(tmp_path, data)
+    layout = h5py.VirtualLayout(data.shape, "u2")
+    for number in range(2):
+        place = slice(number, None, 2) if interleaved else slice(0, 3)
+        layout[place] = h5py.VirtualSource(f"part{number}.h5", "a", (3, H, W))
+    path = join_parts(tmp_path / "outer.h5", layout)
+    if interleaved:
+        found = read(open_movie(path))
+        np.testing.assert_array_equal(found[::2], data[:3])
+        np.testing.assert_array_equal(found[1::2], data[3:])
+        return
+    with pytest.raises(InputError, match="cover 3 of 6 frames of /a incompletely, and 3 several times"):
+        open_movie(path)
+
+
+@pytest.mark.parametrize(("axes", "planes"), [("zyx", 6), ("tyx", 1)])
+def test_axis_tags_of_ilastik_are_read(axes, planes, tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exported_data"] = counts(6)
+        file["exported_data"].attrs["axistags"] = json.dumps({"axes": [{"key": key} for key in axes]})
+    movie = open_movie(tmp_path / "a.h5")
+    assert movie.planes == planes
+    np.testing.assert_array_equal(read(movie), counts(6))
+
+
+LAST_AXIS = {
+    "axis tags": ((6, H, W, 1), None, "tyxc", Choices(), "with axes .*, expected rows"),
+    "colours": ((6, H, W, 3), None, "", Choices(axes="tzyx"), "looks like colours"),
+    "frames by chunks": ((H, W, 6), (H, W, 1), "", Choices(), "looks like that of the frames.*confirm .* --axes tyx"),
+    "frames by length": ((32, 32, 200), None, "", Choices(), "looks like that of the frames"),
+}
+
+
+@pytest.mark.parametrize(("shape", "chunks", "axes", "choices", "says"), LAST_AXIS.values(), ids=LAST_AXIS)
+def test_a_last_axis_that_is_not_that_of_columns_is_refused(shape, chunks, axes, choices, says, tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", data=np.ones(shape, "u2"), chunks=chunks)
+        if axes:
+            file["a"].attrs["axistags"] = json.dumps({"axes": [{"key": key} for key in axes]})
+    with pytest.raises(InputError, match=says):
+        open_movie(tmp_path / "a.h5", choices)
+    if "confirm" in says:
+        assert open_movie(tmp_path / "a.h5", Choices(axes="tyx")).num_frames == shape[0]
+
+
+def test_a_file_that_is_still_written_is_refused_as_such(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        file.create_dataset("a", data=counts(6), chunks=(1, H, W), maxshape=(None, H, W))
+        file.swmr_mode = True
+        file.flush()
+        shutil.copy(tmp_path / "a.h5", tmp_path / "b.h5")
+    with pytest.raises(InputError, match=r"b\.h5 is still being written, or .* h5clear -s"):
+        open_movie(tmp_path / "b.h5")

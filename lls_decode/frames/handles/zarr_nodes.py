@@ -20,7 +20,7 @@ from lls_decode.frames.identity import identify, sample_chunks
 from lls_decode.frames.mapping.settling import chunk_notes, map_frames, settle_axes
 from lls_decode.frames.metadata.channels import channel_name
 from lls_decode.frames.metadata.images import read_node, select_image
-from lls_decode.frames.opening import open_source, processing_notes, stated_angle_deg
+from lls_decode.frames.opening import check_shards, open_source, processing_notes, stated_angle_deg
 from lls_decode.frames.source import FrameSource
 from lls_decode.frames.storage.codecs import open_array
 from lls_decode.frames.storage.keys import Keys, ZarrArray
@@ -112,6 +112,7 @@ def _open_in(store: Store, config: InputConfig) -> FrameSource:
         raise InputError(f"{where} has values of type {array.dtype}, expected integer or floating-point camera counts.")
     if 0 in array.shape:
         raise InputError(f"{where} is empty: its shape is {array.shape}.")
+    check_shards(array, where)
     axes, names, notes = settle_axes(array, image, config, where=where, is_volume=False)
     frame_map, more = map_frames(array.shape, axes, names, 1, config, where=where)
     dtype, scale = str(array.dtype.newbyteorder("=")), image.scale_nm

@@ -69,16 +69,21 @@ def _check_guess(array: ZarrArray, image: Image, where: str, axes: str) -> None:
         )
     if array.ndim < 3:
         return
-    (*_, n, y, x), (*_, chunk_n, chunk_y, chunk_x) = array.shape, array.shards or array.chunks
     fortran = getattr(array.metadata, "order", "C") == "F"
-    by_chunk = chunk_x < x and chunk_y >= y > 1 and chunk_n >= n > 1
-    by_shape = n == y > 16 and x >= 3 * y
-    if fortran or by_chunk or by_shape:
+    if fortran or has_frames_last(array.shape, array.shards or array.chunks):
         why = "is stored in Fortran order" if fortran else f"in chunks of {array.chunks}"
         raise InputError(
             f"{where}, {why}, which does not look like {axes} with y and x as the last axes; name the axes with "
             f"--axes, e.g. --axes {'yx' + axes[:-2]} if y and x are first, --axes {axes} if they are last."
         )
+
+
+def has_frames_last(shape: tuple[int, ...], chunks: tuple[int, ...]) -> bool:
+    """Return whether the last of three axes or more looks like that of the frames, by its chunks or its length."""
+    (*_, n, y, x), (*_, chunk_n, chunk_y, chunk_x) = shape, chunks
+    by_chunk = chunk_x < x and chunk_y >= y > 1 and chunk_n >= n > 1
+    by_shape = n == y > 16 and x >= 3 * y
+    return by_chunk or by_shape
 
 
 def map_frames(

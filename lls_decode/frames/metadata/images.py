@@ -4,7 +4,9 @@ Only metadata needed for localization are read: axes, physical scale, and the pa
 are ignored. The parser tolerates missing values, but raises errors for wrong values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from lls_decode.errors import InputError
@@ -72,7 +74,8 @@ def select_image(keys: Keys, array: str | None) -> Image:
     Raises
     ------
     InputError
-        There is no image, there are several and none is chosen, or ``array`` is a reduced resolution level.
+        There is no image, there are several and none is chosen, ``array`` is a reduced resolution level, or the first
+        resolution level is not the largest.
     """
     try:
         images = find_images(keys) if array is None else _images_at(keys, array.strip("/"))
@@ -82,6 +85,7 @@ def select_image(keys: Keys, array: str | None) -> Image:
             "the array itself."
         ) from error
     if len(images) == 1:
+        _refuse_reduced_first_level(keys, images[0])
         return images[0]
     if not images:
         where = f"{keys.name}, array {array!r}," if array is not None else keys.name
@@ -159,14 +163,40 @@ def _images_at(keys: Keys, path: str) -> list[Image]:
             continue
         for entry in node.ome.get("multiscales") or []:
             levels = [inside(group, str(level["path"])) for level in entry["datasets"]]
-            if path in levels[1:]:
+            if path not in levels:
+                continue
+            full = _largest(keys, levels)
+            if path != levels[full]:
                 raise InputError(
                     f"{keys.name}: {path} is a reduced resolution level, which cannot be used for localization; give "
-                    f"--array {levels[0]}."
+                    f"--array {levels[full]}."
                 )
-            if levels and path == levels[0]:
-                return [_from_multiscale(keys, group, entry)]
+            return [_from_multiscale(keys, group, {**entry, "datasets": [entry["datasets"][full]]})]
     return find_images(keys, path)
+
+
+def _refuse_reduced_first_level(keys: Keys, image: Image) -> None:
+    """Raise an error if the first resolution level of an image, which is the one that is read, is not the largest."""
+    full = _largest(keys, image.levels)
+    if full > 0:
+        raise InputError(
+            f"{keys.name}: the first resolution level of {image.group or 'the root'} is {image.levels[0]}, but "
+            f"{image.levels[full]} has more pixels, expected the largest first; give --array {image.levels[full]}."
+        )
+
+
+def _largest(keys: Keys, levels: Sequence[str]) -> int:
+    """Return the index of the level with most pixels, the first of equal ones; 0 if the first level is missing."""
+    if len(levels) < 2:
+        return 0
+    sizes = [_num_pixels(read_node(keys, level)) for level in levels]
+    return sizes.index(max(sizes)) if sizes[0] else 0
+
+
+def _num_pixels(node: Node | None) -> int:
+    """Return the number of pixels of an array; 0 if it is missing or its shape is damaged."""
+    shape = node.documents[0].get("shape") if node is not None and node.is_array else None
+    return prod(shape) if isinstance(shape, list) and all(isinstance(size, int) for size in shape) else 0
 
 
 def _plain(keys: Keys, path: str, node: Node) -> Image:
@@ -197,13 +227,14 @@ def _plain(keys: Keys, path: str, node: Node) -> Image:
 
 def _from_multiscale(keys: Keys, group: str, entry: dict[str, Any]) -> Image:
     """Return an OME image, with an error message in ``problem`` if its axes contradict the names in its array."""
-    image = read_multiscale(f"{keys.name}: multiscales of {group or 'the root'}", group, entry)
+    levels = tuple(inside(group, str(level["path"])) for level in entry["datasets"])
+    image = replace(read_multiscale(f"{keys.name}: multiscales of {group or 'the root'}", group, entry), levels=levels)
     node = read_node(keys, image.array)
     if node is None or not node.is_array or image.problem is not None:
         return image
     if image.axes is None:
         plain = _plain(keys, image.array, node)
-        return replace(plain, group=group, notes=(*image.notes, *plain.notes))
+        return replace(plain, group=group, levels=levels, notes=(*image.notes, *plain.notes))
     names = node.dimension_names
     if names is None or len(names) != len(image.axes):
         return image

@@ -49,6 +49,8 @@ class Image:
     scale_nm: Mapping[str, float] = field(default_factory=dict)
     """Physical size of one step along x, y, z in nm, where known."""
     notes: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    """Paths of all resolution levels in the order of the metadata."""
     problem: str | None = None
     """Reason why the axes are unknown; this is an error unless the user names the axes."""
 

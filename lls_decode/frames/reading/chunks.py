@@ -73,6 +73,17 @@ def find_undecodable(array: ZarrArray, keys: Keys, path: str, region: Region) ->
     return found
 
 
+def axes_with_more_chunks(array: ZarrArray, keys: Keys, path: str) -> list[int]:
+    """Return the axes along which the store has a chunk right behind the end of the array."""
+    found = []
+    for axis, (length, size) in enumerate(zip(array.shape, array.chunks, strict=True)):
+        behind = -(-length // size) * size
+        part = tuple(range(behind, behind + 1) if i == axis else range(1) for i in range(array.ndim))
+        if _look_up(array, keys, path, part) is None:
+            found.append(axis)
+    return found
+
+
 def split(region: Region, chunks: tuple[int, ...]) -> Iterator[Region]:
     """Split a region into parts that each lie in one chunk."""
     cuts = [_cut(axis.start, axis.stop, size) for axis, size in zip(region, chunks, strict=True)]

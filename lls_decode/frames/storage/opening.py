@@ -27,6 +27,8 @@ def open_keys(path: str | Path, storage: StorageConfig | None = None) -> Keys:
         return DirectoryKeys(path)
     if zipfile.is_zipfile(path):
         return ZipKeys(path)
+    if path.suffix.lower() == ".zip":
+        raise InputError(f"{path} is not a complete zip: the list of its files, at its end, is missing; restore it.")
     hint = (
         "convert it first with 'lls-decode convert'"
         if path.suffix.lower() in _MOVIES

@@ -35,6 +35,11 @@ def open_dax(path: Path, choices: Choices) -> Movie:
         raise InputError(f"{inf} does not state the {missing} of {path.name}; add a line that does.")
     width, height = int(size[1]), int(size[2])
     dtype = np.dtype(">u2" if order[1] == "big" else "<u2")
+    bits = re.search(r"data type\s*=\s*(\d+)\s*bit", text)
+    if bits is not None and int(bits[1]) != 16:
+        raise InputError(
+            f"{inf} states values of {bits[1]} bits, expected 16; correct it, or save {path.name} as TIFF."
+        )
     announced = re.search(r"number of frames\s*=\s*(\d+)", text)
     return _flat_file(path, height, width, dtype, int(announced[1]) if announced else None, inf, choices)
 
@@ -74,6 +79,10 @@ def _flat_file(
     sizes: Sizes = NO_SIZES,
 ) -> Movie:
     """Open a file of consecutive raw frames; their number follows from the size of the file."""
+    if height < 1 or width < 1:
+        raise InputError(
+            f"{described_by} states frames of {height} x {width} pixels, expected at least 1 x 1; correct it."
+        )
     frame_bytes = height * width * dtype.itemsize
     num_frames, rest = divmod(path.stat().st_size, frame_bytes)
     if num_frames == 0:

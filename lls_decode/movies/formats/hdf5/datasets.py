@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from lls_decode.errors import InputError
+from lls_decode.frames.mapping.settling import has_frames_last
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library, missing_frames
 from lls_decode.movies.formats.hdf5.files import (
@@ -16,11 +17,14 @@ from lls_decode.movies.formats.hdf5.files import (
     open_file,
     read_frames,
 )
+from lls_decode.movies.formats.tiff.descriptions import as_json
 from lls_decode.movies.lengths import NO_SIZES, Sizes, read_number, stated_sizes
 from lls_decode.movies.movie import Movie
 
 SUFFIXES = (".h5", ".hdf5")
 SEPARATOR = "::"
+_MOST_COLOURS = 4
+"""Length of the last axis up to which it is taken for colours; no camera has frames of so few columns."""
 _WHY = "were never written, or lie beyond the end of the file"
 
 
@@ -38,11 +42,10 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
     with as_input_error(path, wanted):
         dataset = _find(path, file, inside)
         check_dataset(path, dataset)
-        labels = [dimension.label.lower() for dimension in dataset.dims]
+        labels = _labels(dataset)
         lost = lost_frames(path, dataset)
         sizes = _sizes(dataset)
-    if any(labels) and labels[-2:] not in (["y", "x"], ["", ""]):
-        raise InputError(f"{path} has axes {labels} in {dataset.name}, expected rows (y) and columns (x) at the end.")
+    _check_axes(path, dataset, labels, choices)
     height, width = dataset.shape[-2:]
     front = dataset.shape[:-2] or (1,)
     accounts = missing_frames(path, len(lost), lost, f"{int(lost.sum())} frames of {dataset.name} {_WHY}")
@@ -65,6 +68,34 @@ def open_hdf5(path: Path, choices: Choices, inside: str = "") -> Movie:
         ),
         choices,
     )
+
+
+def _labels(dataset: Any) -> list[str]:
+    """Return the names of the axes: the labels of HDF5, or the tags of vigra and ilastik; empty where there is none."""
+    labels = [dimension.label.lower() for dimension in dataset.dims]
+    tags = as_json(text) if isinstance(text := dataset.attrs.get("axistags"), str | bytes) else {}
+    axes = tags.get("axes")
+    keys = [axis.get("key") for axis in axes if isinstance(axis, dict)] if isinstance(axes, list) else []
+    is_told = len(keys) == len(labels) and all(isinstance(key, str) for key in keys)
+    return labels if any(labels) or not is_told else [str(key).lower() for key in keys]
+
+
+def _check_axes(path: Path, dataset: Any, labels: list[str], choices: Choices) -> None:
+    """Raise an error if the last two axes are not, or do not look like, rows and columns."""
+    advice = "write it with rows (y) and columns (x) as the last axes, e.g. with axes tzyx"
+    where = f"{path} has {dataset.name} of shape {dataset.shape}"
+    if any(labels) and labels[-2:] not in (["y", "x"], ["", ""]):
+        raise InputError(f"{where} with axes {labels}, expected rows (y) and columns (x) at the end; {advice}.")
+    if dataset.ndim < 3 or labels[-2:] == ["y", "x"]:
+        return
+    if dataset.shape[-1] <= _MOST_COLOURS:
+        raise InputError(f"{where}, whose last axis looks like colours, expected rows and columns; {advice}.")
+    if choices.axes is None and has_frames_last(dataset.shape, dataset.chunks or dataset.shape):
+        letters = "tyx" if dataset.ndim == 3 else "tzyx"
+        raise InputError(
+            f"{where}, whose last axis looks like that of the frames, expected rows and columns; {advice}, or confirm "
+            f"the order with --axes {letters}."
+        )
 
 
 def _find(path: Path, file: Any, inside: str) -> Any:

@@ -20,6 +20,7 @@ from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Ints
 from lls_decode.movies.choices import Choices, name_some
 from lls_decode.movies.formats.frame_array import library
+from lls_decode.movies.formats.hdf5.virtual import check_virtual
 from lls_decode.movies.movie import check_type
 
 _CACHE_BYTES = 64 << 20
@@ -61,6 +62,11 @@ def open_file(path: Path, choices: Choices) -> tuple[Any, int | None]:
         cut = _TRUNCATED.search(str(error))
         if cut is None:
             reason = " ".join(str(error).split())
+            if "already open for write" in reason:
+                raise InputError(
+                    f"{path} is still being written, or the program that wrote it was stopped; close it in that "
+                    f"program, or run: h5clear -s {path}."
+                ) from error
             raise InputError(f"{path} cannot be read as HDF5 ({reason}); restore the file.") from error
         size, wanted = int(cut[1]), int(cut[2])
         if not choices.salvage:
@@ -82,7 +88,7 @@ def _beyond_salvage(path: Path, size: int, wanted: int) -> str:
 
 
 @contextlib.contextmanager
-def as_input_error(path: Path, wanted: int | None) -> Iterator[None]:
+def as_input_error(path: Path, wanted: int | None, advice: str = "restore the file") -> Iterator[None]:
     """Convert errors that h5py raises for damaged files to `InputError`."""
     try:
         yield
@@ -90,7 +96,7 @@ def as_input_error(path: Path, wanted: int | None) -> Iterator[None]:
         if wanted is not None:
             raise InputError(_beyond_salvage(path, path.stat().st_size, wanted)) from error
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} is damaged ({reason}); restore the file.") from error
+        raise InputError(f"{path} is damaged ({reason}); {advice}.") from error
 
 
 def check_dataset(path: Path, dataset: Any) -> None:
@@ -117,7 +123,7 @@ def lost_frames(path: Path, dataset: Any) -> npt.NDArray[np.bool_]:
     """Return which frames of a dataset are missing from the file, flattened over all axes but the last two."""
     count = math.prod(dataset.shape[:-2])
     if dataset.is_virtual:
-        _check_virtual(path, dataset)
+        check_virtual(path, dataset, lost_frames)
         return np.zeros(count, bool)
     size = path.stat().st_size
     if dataset.chunks:
@@ -148,18 +154,6 @@ def _lost_by_chunks(dataset: Any, size: int) -> npt.NDArray[np.bool_]:
     return ~whole.ravel()
 
 
-def _check_virtual(path: Path, dataset: Any) -> None:
-    """Raise an error for a virtual dataset with missing source files, or whose sources do not cover it."""
-    sources = dataset.virtual_sources()
-    names = {source.file_name for source in sources if source.file_name != "."}
-    absent = sorted(name for name in names if not (path.parent / name).is_file())
-    covered = sum(source.vspace.get_select_npoints() for source in sources)
-    if absent:
-        raise InputError(f"{path} joins other files, of which {name_some(absent)} are missing; restore them.")
-    if covered != dataset.size:
-        raise InputError(f"{path} joins other files, which cover {covered} of {dataset.size} pixels of {dataset.name}.")
-
-
 def is_encoded(dataset: Any) -> bool:
     """Return whether chunks are compressed or have checksums."""
     return bool(dataset.id.get_create_plist().get_nfilters())
@@ -173,7 +167,7 @@ def read_frames(path: Path, dataset: Any, numbers: Ints, height: int, width: int
     InputError
         A chunk cannot be decoded.
     """
-    with as_input_error(path, None):
+    with as_input_error(path, None, "restore the file, or keep only the complete frames with --salvage"):
         return _read(dataset, numbers, height, width)
 
 

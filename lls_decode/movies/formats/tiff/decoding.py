@@ -134,7 +134,7 @@ def decode(file: Stored, number: int, shelf: Shelf) -> Frames:
     layout = file.layouts[file.layout_of[number]]
     try:
         with _listening():  # messages about other tags are irrelevant
-            frame = _decode_page(tiff, int(file.ifds[number]), number)
+            frame = _decode_page(tiff, int(file.ifds[number]), number, one_by_one=layout.is_scattered)
     except InputError:
         raise
     except Exception as error:  # codecs raise many kinds of errors
@@ -147,8 +147,11 @@ def decode(file: Stored, number: int, shelf: Shelf) -> Frames:
     return frame
 
 
-def _decode_page(tiff: "tifffile.TiffFile", ifd: int, number: int) -> Frames:
-    """Decode the page whose directory is at byte ``ifd``; raise an error instead of filling missing strips."""
+def _decode_page(tiff: "tifffile.TiffFile", ifd: int, number: int, *, one_by_one: bool) -> Frames:
+    """Decode the page whose directory is at byte ``ifd``; raise an error instead of filling missing strips.
+
+    tifffile reads adjacent uncompressed strips in one piece, with the padding between them; ``one_by_one`` avoids this.
+    """
     import tifffile
 
     tiff.filehandle.seek(ifd)
@@ -161,7 +164,17 @@ def _decode_page(tiff: "tifffile.TiffFile", ifd: int, number: int) -> Frames:
     if short:
         raise ValueError(f"strip {short[0]} extends beyond the end of the file")
     with _listening() as heard:
-        image = np.asarray(page.asarray(maxworkers=1))
+        image = _strips(page) if one_by_one else np.asarray(page.asarray(maxworkers=1))
     if heard:  # some versions of tifffile fill an incomplete strip, and log a message
         raise ValueError("a strip is incomplete")
+    return image
+
+
+def _strips(page: "tifffile.TiffPage") -> Frames:
+    """Decode the strips of a page one by one."""
+    image = np.empty((page.imagelength, page.imagewidth), page.dtype)
+    for strip, (*_, row, _, _), _ in page.segments(maxworkers=1):
+        assert strip is not None  # the caller has checked that all are present
+        rows = strip.reshape(-1, page.imagewidth)
+        image[row : row + len(rows)] = rows
     return image

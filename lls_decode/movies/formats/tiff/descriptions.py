@@ -62,13 +62,16 @@ def describe(pages: Pages) -> Description:
 
 
 def _imagej(text: str, pages: Pages) -> Description:
-    """Read ImageJ's description: number of images, and their axes with channels fastest.
+    """Read ImageJ's description: number of images, and their axes with channels fastest, or planes with ``order=zct``.
 
     ImageJ calls the frames of any stack slices by default. They are treated as planes if the file is a hyperstack or
     states a spacing, and otherwise as a sequence of unknown meaning, which later counts as time.
     """
     facts = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-    sizes = {axis: _count(facts.get(name)) for axis, name in (("t", "frames"), ("z", "slices"), ("c", "channels"))}
+    names = {"t": "frames", "z": "slices", "c": "channels"}
+    order = facts.get("order", "czt").strip().lower()
+    slowest_first = reversed(order) if sorted(order) == sorted(names) else "tzc"
+    sizes = {axis: _count(facts.get(names[axis])) for axis in slowest_first}
     axes = tuple(axis for axis, size in sizes.items() if size > 1)
     shape = tuple(sizes[axis] for axis in axes)
     images = _count(facts.get("images"))
@@ -131,13 +134,30 @@ def as_json(data: str | bytes) -> dict[str, Any]:
 
 
 def announced_by_micro_manager(pages: Pages, found: Description) -> Description:
-    """Use the number of frames in Micro-Manager's summary, if they are along one axis and at one position."""
+    """Use the number of frames in Micro-Manager's summary, if all are at one position.
+
+    A file of an interrupted acquisition has no other description.
+    """
     summary = as_json(pages.summary)
-    sizes = {axis: summary.get(key) for axis, key in (("t", "Frames"), ("z", "Slices"), ("c", "Channels"))}
-    long = {axis: size for axis, size in sizes.items() if isinstance(size, int) and size > 1}
-    if len(long) != 1 or summary.get("Positions", 1) not in (0, 1):
+    if summary.get("Positions", 1) not in (0, 1):
         return found
-    return replace(found, origin="its Micro-Manager summary", axes=tuple(long), shape=tuple(long.values()))
+    planes_first = summary.get("SlicesFirst")
+    keys = {"t": "Frames", "z": "Slices", "c": "Channels"}
+    axes = [axis for axis in ("tcz" if planes_first else "tzc") if _many(summary.get(keys[axis]))]
+    if not axes:
+        return found
+    shape = tuple(summary[keys[axis]] for axis in axes)
+    if {"z", "c"} <= set(axes) and not isinstance(planes_first, bool):
+        problem = (
+            f"its Micro-Manager summary announces {' x '.join(map(str, shape))} frames, but not whether planes or "
+            "channels follow each other"
+        )
+        return replace(found, problem=problem)
+    return replace(found, origin="its Micro-Manager summary", axes=tuple(axes), shape=shape)
+
+
+def _many(size: Any) -> bool:
+    return isinstance(size, int) and size > 1
 
 
 def micro_manager_sizes(*documents: dict[str, Any]) -> Sizes:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.config import PixelSize
-from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail
+from lls_decode.errors import InputError
+from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, ranges
 from lls_decode.movies.formats.tiff.descriptions import Description, as_json, shaped
 from lls_decode.movies.formats.tiff.layout import PixelLayout
 from lls_decode.movies.formats.tiff.pages import Ints, Pages
@@ -23,6 +24,8 @@ _FEW_ZEROS = {50000: 5, 34926: 5}
 _SLACK_BYTES = 16
 """Largest gap for alignment between the last pixel and the data after it."""
 _LOOK_BYTES = 4096
+_MOST_PADDING_BYTES = 4096
+"""Largest number of bytes after the pixels of an uncompressed page that count as padding, up to one disk sector."""
 _TEXT = bytes([9, 10, 13, *range(32, 127)])
 
 
@@ -69,8 +72,15 @@ class Image:
 
 
 def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, Account | None]:
-    """Compare the announced frames with the pages and with the bytes of the file."""
+    """Compare the announced frames with the pages and with the bytes of the file.
+
+    Raises
+    ------
+    InputError
+        The size of a page contradicts the number of its bytes.
+    """
     stored, room = _lay_out(pages, found.num_frames)
+    _refuse_long_pages(stored, pages)
     is_zero = _mark_zeros(stored, pages)
     announced = found.num_frames or room
     num_main = sum(1 for index in stored.layout_of if not stored.layouts[index].is_aside)
@@ -91,9 +101,30 @@ def account_for(path: Path, pages: Pages, found: Description) -> tuple[Stored, A
     if pages.claimed > pages.size and not problems:
         problems.append(f"truncated: it refers to byte {pages.claimed}, beyond its end")
     problems += _unclaimed(pages, stored)
+    if len(pages.sharing) and len(stored) == len(pages):
+        stored.whole[pages.sharing] = False
+        missing |= set(pages.sharing.tolist())
+        which = f"page{'s' if len(pages.sharing) > 1 else ''} {ranges(pages.sharing.tolist())}"
+        problems.append(f"the pixels of {which} overlap other pixels")
     if not problems:
         return stored, None
     return stored, Account(path, announced, int(stored.whole.sum()), ", ".join(problems), tuple(sorted(missing)))
+
+
+def _refuse_long_pages(stored: Stored, pages: Pages) -> None:
+    """Raise an error for an uncompressed page with many more bytes than pixels: its size or type must be wrong."""
+    if len(stored) > len(pages):
+        return  # ImageJ counts the bytes of all frames in the only page
+    for index, layout in enumerate(pages.layouts):
+        most = layout.frame_bytes + min(layout.frame_bytes - 1, _MOST_PADDING_BYTES)
+        long = np.flatnonzero((pages.layout_of == index) & (pages.ends - pages.starts > most))
+        if layout.is_plain and len(long):
+            number = int(long[0])
+            raise InputError(
+                f"{pages.path}: page {number} has {int(pages.ends[number] - pages.starts[number])} bytes, expected "
+                f"{layout.frame_bytes} for {layout.shape[0]} x {layout.shape[1]} pixels of type {layout.dtype}; "
+                "restore the file, or save its frames again from the program that wrote it."
+            )
 
 
 def _lay_out(pages: Pages, announced: int | None) -> tuple[Stored, int | None]:

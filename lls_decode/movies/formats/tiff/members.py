@@ -156,8 +156,19 @@ def _member(
         raise InputError(f"{path} has no complete frame: {problem}; restore the file.")
     return Member(
         files, file_of, page_of, lost, order.index.shape[1] if order.is_volume else 1, accounts, image.pixel_size,
-        image.z_step_nm, image.notes,
+        image.z_step_nm, (*image.notes, *_white_notes(files, file_of, page_of, lost)),
     )  # fmt: skip
+
+
+def _white_notes(
+    files: tuple[Stored, ...], file_of: Ints, page_of: Ints, lost: npt.NDArray[np.bool_]
+) -> tuple[str, ...]:
+    """Return a note if frames are to be displayed inverted, which some programs take for inverted values."""
+    for number, file in enumerate(files):
+        used = np.unique(file.layout_of[page_of[(file_of == number) & ~lost]])
+        if any(file.layouts[i].is_white_zero for i in used):
+            return ("the files display zero as white; values are taken as stored, so brighter pixels must have more",)
+    return ()
 
 
 def _check_alike(path: Path, file: Stored, numbers: Ints) -> None:
@@ -169,6 +180,10 @@ def _check_alike(path: Path, file: Stored, numbers: Ints) -> None:
                 f"{file.path} has pages with {layout.samples} colours, expected grey frames; save it as greyscale."
             )
         check_type(file.path, layout.dtype)
+        if layout.bits > 16 and layout.bits % 32:
+            raise InputError(
+                f"{file.path} has values of {layout.bits} bits, expected 1 to 16, 32 or 64; save it with 32 bits."
+            )
         if layout.alike != layouts[0].alike:
             raise InputError(
                 f"{path} has pages of {layouts[0].alike[:2]} and {layout.alike[:2]}, expected pages that are all "

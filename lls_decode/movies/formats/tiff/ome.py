@@ -164,7 +164,12 @@ def _image(node: ET.Element, number: int, files: dict[tuple[str, str], int], pat
         raise DamagedXmlError(f"its OME-XML announces {prod(shape):,} planes, more than {_MOST_PLANES:,}")
     file_of, page_of = np.full(shape, -1), np.full(shape, -1)
     order = pixels.get("DimensionOrder", "XYZCT").replace("X", "").replace("Y", "")
+    if sorted(order) != sorted("CTZ"):
+        raise DamagedXmlError(f"its OME-XML has a dimension order of {pixels.get('DimensionOrder')!r}")
+    taken = dict[tuple[tuple[str, str], int], tuple[int, int, int]]()
     for place, file, page in _planes(pixels, order, sizes, path):
+        if taken.setdefault((file, page), place) != place:
+            raise DamagedXmlError(f"its OME-XML gives page {page} of {file[0]} to two frames")
         file_of[place], page_of[place] = files.setdefault(file, len(files)), page
     told = {axis: (pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "XYZ"}
     sizes_nm = stated_sizes({axis.lower(): size for axis, size in told.items()})
@@ -189,6 +194,15 @@ def _size(pixels: ET.Element, axis: str) -> int:
     return size
 
 
+def _number(block: ET.Element, name: str, default: int, below: int) -> int:
+    """Return a number of a block, which must be at least 0 and less than ``below``."""
+    text = block.get(name, str(default))
+    number = int(text) if re.fullmatch(r"\s*\d{1,9}\s*", text) else -1
+    if not 0 <= number < below:
+        raise DamagedXmlError(f"its OME-XML has {name}={text[:20]!r}, expected 0 to {below - 1}")
+    return number
+
+
 def _planes(
     pixels: ET.Element, order: str, sizes: dict[str, int], path: Path
 ) -> Iterator[tuple[tuple[int, int, int], tuple[str, str], int]]:
@@ -203,10 +217,13 @@ def _planes(
         file = (path.name, "")
         if uuid is not None:
             file = (uuid.get("FileName") or path.name, (uuid.text or "").strip())
-        first = sum(int(block.get(f"First{axis}", "0")) * strides[axis] for axis in "TZC")
+        if Path(file[0]).name != file[0]:
+            raise DamagedXmlError(f"its OME-XML names the file {file[0][:100]!r}, expected a file in the same folder")
+        first = sum(_number(block, f"First{axis}", 0, sizes[axis]) * strides[axis] for axis in "TZC")
         default = 1 if block.get("IFD") is not None else total
-        count = min(int(block.get("PlaneCount", default)), total - first)
+        count = min(_number(block, "PlaneCount", default, _MOST_PLANES + 1), total - first)
+        page = _number(block, "IFD", 0, _MOST_PLANES)
         for k in range(count):
             at = first + k
             place = {axis: at // strides[axis] % sizes[axis] for axis in "TZC"}
-            yield (place["T"], place["Z"], place["C"]), file, int(block.get("IFD", "0")) + k
+            yield (place["T"], place["Z"], place["C"]), file, page + k

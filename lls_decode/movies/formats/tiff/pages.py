@@ -9,7 +9,7 @@ import re
 import struct
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ _BEHIND_BYTES = 16
 """Number of zeros after a directory that ends in zero from which the directory counts as incompletely written."""
 DESCRIPTION, SUB_PAGES, MICRO_MANAGER = 270, 330, 51123
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
-_LAYOUT = (254, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 339, 32997)
+_LAYOUT = (254, 255, 256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 339, 32997)
 _FIRST = (270, 282, 283, 296, 305, MICRO_MANAGER)
 
 
@@ -81,6 +81,8 @@ class Pages:
     """End of the last byte that anything in the file refers to."""
     least: int
     """Number of bytes of the smallest page."""
+    sharing: Ints
+    """Numbers of the pages that have pixels in common with another page, or twice in themselves."""
     summary: bytes
     """Micro-Manager's summary metadata of the acquisition."""
 
@@ -106,6 +108,8 @@ class _Found:
     claims: "array[int]" = field(default_factory=lambda: array("q"))
     first: dict[int, Any] = field(default_factory=dict)
     described: dict[int, str] = field(default_factory=dict)
+    pixels: "array[int]" = field(default_factory=lambda: array("q"))
+    """Page number, start and stop of each piece of pixels, except those of reduced copies and masks."""
     pointer: int = 0
     summary: bytes = b""
 
@@ -184,6 +188,7 @@ def read_pages(path: Path) -> Pages:
             gaps=tuple(_gaps(np.minimum(claims, reader.size), reader.size, max(1, least))),
             claimed=int(claims.max()),
             least=least,
+            sharing=_sharing(_ints(found.pixels).reshape(-1, 3)),
             summary=found.summary,
         )
 
@@ -269,12 +274,14 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
     whole = len(offsets) == len(counts) > 0
     whole = whole and all(start > 0 and size > 0 and start + size <= reader.size for start, size in segments)
     contiguous = all(a + n == b for (a, n), (b, _) in pairwise(segments))
-    if layout.is_plain and not contiguous:
-        layout = PixelLayout((*layout.tags, (266, (0,))))  # read strip by strip, like compressed pages
-    if layout.is_plain:
+    if layout.is_plain and not (contiguous and _is_unpadded(layout, counts)):
+        layout = replace(layout, is_scattered=True)
+    if layout.is_plain or layout.is_scattered:
         whole = whole and sum(counts) >= layout.frame_bytes
     for start, size in [(offsets[0], sum(counts))] if contiguous and segments else segments:
         found.claim(start, start + size)
+        if not layout.is_aside:
+            found.pixels.extend((len(found.ifds), min(start, _FARTHEST), min(start + layout.most(size), _FARTHEST)))
     if not found.ifds:
         found.first = {tag: _first_value(reader, tags[tag]) for tag in _FIRST if tag in tags}
     elif DESCRIPTION in tags:
@@ -289,6 +296,11 @@ def _note_page(reader: _Reader, at: int, tags: dict[int, tuple[int, int, int]], 
     found.ends.append(min(max((start + size for start, size in segments), default=0), _FARTHEST))
     found.stored.append(min(sum(counts), _FARTHEST))
     found.whole.append(whole)
+
+
+def _is_unpadded(layout: PixelLayout, counts: tuple[int, ...]) -> bool:
+    """Return whether adjacent strips are the pixels of a page, without additional bytes between them."""
+    return sum(counts) == layout.frame_bytes or all(count == layout.strip_bytes for count in counts[:-1])
 
 
 def _first_value(reader: _Reader, entry: tuple[int, int, int]) -> Any:
@@ -323,6 +335,14 @@ def _claim_micro_manager(reader: _Reader, found: _Found) -> None:
     if words[6] == 2355492:
         found.claim(8, 40 + words[7])
         found.summary = reader.read(40, words[7])
+
+
+def _sharing(pixels: Ints) -> Ints:
+    """Return the numbers of the pages whose pieces overlap, from rows of page number, start and stop."""
+    pages, starts, stops = pixels[np.argsort(pixels[:, 1], kind="stable")].T
+    before = np.maximum.accumulate(np.append(0, stops[:-1]))
+    later = starts < np.where(stops > starts, before, 0)
+    return np.unique(np.concatenate([pages[later], pages[:-1][later[1:]]]))
 
 
 def _gaps(claims: Ints, size: int, least: int) -> Iterator[tuple[int, int]]:
