@@ -174,7 +174,8 @@ class TrainingConfig(Config):
     """Number of sequences in a batch, which has ``sequences * sequence_frames`` target frames."""
     loss: Literal["mixture", "matching"] = "mixture"
     """Loss of the probabilities and the localizations. ``mixture``: number of emitters, and a mixture of all pixels, as
-    published. ``matching``: predictions and emitters are matched one to one by optimal transport."""
+    published. ``matching``: predictions and emitters are matched one to one by optimal transport, after a tenth of the
+    training with ``mixture``."""
     schedule: Literal["one-cycle", "step"] = "one-cycle"
     """Learning rate schedule. ``one-cycle``: rises to ``learning_rate`` during a tenth of the steps, then falls to zero
     at the last step. ``step``: starts at ``learning_rate`` and is multiplied by 0.9 every 1500 steps, as published."""
