@@ -132,7 +132,7 @@ class RestartConfig(Config):
     """Largest sum of count and localization loss per emitter at step ``after_steps``; an untrained network has 10."""
 
 
-_BEFORE = {"variety": None, "average_decay": 0.0, "loss": "mixture"}
+_BEFORE = {"variety": None, "average_decay": 0.0}
 _VARIETY_BEFORE = {"structured_share": 0.0}
 """Values that reproduce the behaviour of trainings from before these keys existed."""
 
