@@ -43,6 +43,27 @@ class ExactConv2d(nn.Conv2d):
             return found[:, : self.out_channels]
 
 
+class ExactHalving(nn.Conv2d):
+    """Convolution of 2 x 2 pixels that halves the resolution; its output depends only on these pixels, to the bit.
+
+    In 16 bits on CPUs with AMX, the library chooses the order of a sum over 2 x 2 pixels by the size of the image. It
+    does not for a convolution of one pixel, into whose channels the four pixels are moved first.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 2, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels, Y, X), with even Y and X, to (N, channels, Y/2, X/2)."""
+        if x.device.type != "cpu" or self.training or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        num, channels, height, width = x.shape
+        pixels = x.permute(0, 2, 3, 1).reshape(num, height // 2, 2, width // 2, 2, channels)
+        squares = pixels.transpose(2, 3).flatten(3)
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # of the same order: row, column, channel
+        return F.conv2d(squares.permute(0, 3, 1, 2), weight[:, :, None, None], self.bias)
+
+
 class ExactELU(nn.ELU):
     """In-place ELU whose values depend only on their arguments, also in inference on CPUs (see `in_whole_vectors`)."""
 

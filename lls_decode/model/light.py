@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lls_decode.model.layers import ExactELU, stage
+from lls_decode.model.layers import ExactELU, ExactHalving, stage
 
 FEATURE_PX = 2
 """Side of a feature in pixels; frames are encoded at half resolution."""
@@ -45,7 +45,7 @@ class LightContextNet(nn.Module):
         super().__init__()
         f = filters
         self.encoder = stage(in_channels, f)
-        self.pooler = nn.Conv2d(f, f, 2, stride=2)
+        self.pooler = ExactHalving(f)
         self.base = stage(f, 2 * f)
         self.wide = nn.Conv2d(2 * f, 2 * f, 3, padding=2, dilation=2)
         self.activation = ExactELU()

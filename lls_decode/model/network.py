@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from lls_decode.axes import ScanAxis
 from lls_decode.config import STRIDE, NetworkConfig
-from lls_decode.model.layers import ExactConv2d, ExactELU, in_whole_vectors, linear_by_row, stage
+from lls_decode.model.layers import ExactConv2d, ExactELU, ExactHalving, in_whole_vectors, linear_by_row, stage
 from lls_decode.model.light import LightContextNet, LightFrameNet
 
 LOGIT_LIMIT = 8.0
@@ -120,7 +120,7 @@ class UNet(nn.Module):
         super().__init__()
         f = filters
         self.encoder = nn.ModuleList([stage(in_channels, f, first), stage(f, 2 * f)])
-        self.poolers = nn.ModuleList([nn.Conv2d(f, f, 2, stride=2), nn.Conv2d(2 * f, 2 * f, 2, stride=2)])
+        self.poolers = nn.ModuleList([ExactHalving(f), ExactHalving(2 * f)])
         self.base = stage(2 * f, 4 * f)
         self.upsamplers = nn.ModuleList([nn.Conv2d(4 * f, 2 * f, 1), nn.Conv2d(2 * f, f, 1)])
         self.decoder = nn.ModuleList([stage(4 * f, 2 * f), stage(2 * f, f, last, last)])
