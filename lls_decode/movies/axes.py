@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import InputError
-from lls_decode.movies.choices import Choices, pick, refuse_unused
+from lls_decode.movies.choices import Choices
+from lls_decode.naming.choices import pick, refuse_unused
 
 _POSITIONS = ("p", "s", "m", "r")
 """Names of position axes: positions, series, tiles, regions."""

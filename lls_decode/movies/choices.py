@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from lls_decode.naming.choices import NameChoices, name_some, pick, refuse_unused
-
-__all__ = ["Choices", "name_some", "pick", "refuse_unused"]
+from lls_decode.naming.choices import NameChoices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ import numpy as np
 
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
-from lls_decode.movies.choices import name_some
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.series import Series, check_single_planes
+from lls_decode.naming.choices import name_some
 from lls_decode.naming.names import names_of
 
 

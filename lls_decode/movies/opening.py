@@ -15,7 +15,7 @@ from lls_decode.addresses import is_address, resolve_dataset
 from lls_decode.errors import InputError, read_from
 from lls_decode.frames.reading.regions import denied
 from lls_decode.frames.storage.stores import expand, has_magic
-from lls_decode.movies.choices import Choices, name_some, pick
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.cameras.andor_sif import open_sif
 from lls_decode.movies.formats.cameras.andor_spool import find_spool, open_spool
 from lls_decode.movies.formats.cameras.dcimg import open_dcimg
@@ -34,6 +34,7 @@ from lls_decode.movies.formats.zarr_store import is_zarr, open_zarr
 from lls_decode.movies.joining import join
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.series import Series, find_series, list_files
+from lls_decode.naming.choices import name_some, pick
 from lls_decode.naming.names import is_lls, read_name
 
 TIFF_SUFFIXES = {".tif", ".tiff", ".btf", ".tf8"}

@@ -7,7 +7,8 @@ from pathlib import Path
 from lls_decode.errors import InputError
 from lls_decode.frames.storage.stores import expand, has_magic
 from lls_decode.movies.accounting import Loss
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
+from lls_decode.naming.choices import name_some
 from lls_decode.naming.names import names_of, natural_key, read_pattern
 from lls_decode.naming.series import as_times, find_names
 

@@ -7,7 +7,8 @@ import pytest
 
 from lls_decode.errors import InputError
 from lls_decode.movies import open_movie
-from lls_decode.movies.choices import Choices, pick
+from lls_decode.movies.choices import Choices
+from lls_decode.naming.choices import pick
 
 tifffile = pytest.importorskip("tifffile")
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lls_decode.errors import InputError
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.lls_settings import read_settings
 from lls_decode.movies.formats.tiff.movies import open_tiff_series
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.series import Series
+from lls_decode.naming.choices import name_some
 from lls_decode.naming.names import LLS_CONVENTION, is_lls, natural_key, read_name
 
 _SETTINGS = "settings.txt"

@@ -15,11 +15,12 @@ import numpy as np
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, end_of_data, in_zero_tail, keep, settle
-from lls_decode.movies.choices import Choices, pick, refuse_unused
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.ndtiff_index import Entry, Index, Value, read_index
 from lls_decode.movies.formats.tiff.descriptions import as_json, micro_manager_sizes
 from lls_decode.movies.lengths import Sizes
 from lls_decode.movies.movie import Movie, digest_places, read_bytes
+from lls_decode.naming.choices import pick, refuse_unused
 from lls_decode.naming.names import natural_key
 
 INDEX = "NDTiff.index"

@@ -21,10 +21,11 @@ from lls_decode.frames.storage.joined import Joined, join_stores
 from lls_decode.frames.storage.opening import open_keys
 from lls_decode.frames.storage.stores import has_magic, is_collection, is_store, list_arrays, split_entries
 from lls_decode.movies.accounting import Ints, Loss
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
 from lls_decode.movies.movie import Movie
 from lls_decode.movies.series import MAX_GAPS
+from lls_decode.naming.choices import name_some
 from lls_decode.naming.names import names_of, read_pattern
 from lls_decode.naming.series import OptionWays
 

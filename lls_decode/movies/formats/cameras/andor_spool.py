@@ -17,10 +17,11 @@ import numpy.typing as npt
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints, end_of_data, in_zero_tail
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.cameras.andor_sif import read_header
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie
 from lls_decode.movies.movie import Movie, read_bytes
+from lls_decode.naming.choices import name_some
 
 INI = "acquisitionmetadata.ini"
 _SPOOL = re.compile(r"(\d+)spool\.dat", re.IGNORECASE)

@@ -7,7 +7,7 @@ import numpy as np
 
 from lls_decode.errors import InputError
 from lls_decode.frames.mapping.settling import has_frames_last
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library, missing_frames
 from lls_decode.movies.formats.hdf5.files import (
     as_input_error,
@@ -20,6 +20,7 @@ from lls_decode.movies.formats.hdf5.files import (
 from lls_decode.movies.formats.tiff.descriptions import as_json
 from lls_decode.movies.lengths import NO_SIZES, Sizes, read_number, stated_sizes
 from lls_decode.movies.movie import Movie
+from lls_decode.naming.choices import name_some
 
 SUFFIXES = (".h5", ".hdf5")
 SEPARATOR = "::"

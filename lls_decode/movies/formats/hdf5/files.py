@@ -18,10 +18,11 @@ import numpy.typing as npt
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Ints
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import library
 from lls_decode.movies.formats.hdf5.virtual import check_virtual
 from lls_decode.movies.movie import check_type
+from lls_decode.naming.choices import name_some
 
 _CACHE_BYTES = 64 << 20
 """Size of the chunk cache per dataset, large enough that each chunk is decoded only once for all threads."""

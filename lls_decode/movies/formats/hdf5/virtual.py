@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lls_decode.errors import InputError
-from lls_decode.movies.choices import name_some
 from lls_decode.movies.formats.frame_array import library
+from lls_decode.naming.choices import name_some
 
 LostFrames = Callable[[Path, Any], npt.NDArray[np.bool_]]
 """Function that returns which frames of a dataset in a file are missing."""

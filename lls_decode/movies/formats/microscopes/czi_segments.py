@@ -10,9 +10,9 @@ import numpy as np
 
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
-from lls_decode.movies.choices import name_some
 from lls_decode.movies.formats.frame_array import library
 from lls_decode.movies.movie import read_bytes
+from lls_decode.naming.choices import name_some
 
 _SEGMENT = struct.Struct("<16sqq")
 _ENTRY = struct.Struct("<2siqiiB5xi")

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Account, Ints
-from lls_decode.movies.choices import Choices, pick
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.frame_array import FrameArray, as_movie, library
 from lls_decode.movies.lengths import stated_sizes
 from lls_decode.movies.movie import Movie, check_type
+from lls_decode.naming.choices import pick
 
 _DAMAGE = (OSError, ValueError, KeyError, IndexError, TypeError, RuntimeError, struct.error, zlib.error)
 

@@ -11,7 +11,7 @@ from lls_decode.config import PixelSize
 from lls_decode.errors import InputError
 from lls_decode.movies.accounting import Account
 from lls_decode.movies.axes import in_order
-from lls_decode.movies.choices import Choices, name_some, pick
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.tiff.descriptions import Description, announced_by_micro_manager, describe, text_of
 from lls_decode.movies.formats.tiff.files import Image, Stored, account_for, images_of
 from lls_decode.movies.formats.tiff.layout import PixelLayout
@@ -19,6 +19,7 @@ from lls_decode.movies.formats.tiff.ome import DamagedXmlError, OmeSet, is_ome, 
 from lls_decode.movies.formats.tiff.pages import Ints, Pages, read_pages
 from lls_decode.movies.lengths import Sizes
 from lls_decode.movies.movie import check_type
+from lls_decode.naming.choices import name_some, pick
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from lls_decode.errors import InputError
 from lls_decode.frames.reading.stack import Frames
 from lls_decode.movies.accounting import Loss, keep, ranges, settle
-from lls_decode.movies.choices import Choices, name_some
+from lls_decode.movies.choices import Choices
 from lls_decode.movies.formats.tiff.decoding import Shelf, decode, read_frames
 from lls_decode.movies.formats.tiff.files import Stored
 from lls_decode.movies.formats.tiff.members import Member, survey
 from lls_decode.movies.formats.tiff.pages import Ints
 from lls_decode.movies.movie import Movie, digest_places
 from lls_decode.movies.series import Series, check_single_planes
+from lls_decode.naming.choices import name_some
 from lls_decode.naming.names import is_lls, names_of
 
 SURVEY_ALL = 2000
